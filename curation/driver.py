@@ -1,0 +1,181 @@
+"""The driver: what the ``curate`` commands do, in order, with one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from curation.books import DeadLetter, read_table
+from curation.engine import Engine, InlineEngine
+from curation.errors import RunError
+from curation.inputs import Source, identify
+from curation.pipeline import build_pipeline
+from curation.progress import Progress
+from curation.recipe import Recipe, override_recipe
+from curation.report import write_report
+from curation.run import (
+    RunBooks,
+    decide,
+    finish_run_file,
+    measure,
+    open_run,
+    pack,
+    read_run_file,
+    write_run_file,
+)
+from curation.selection import change
+from curation.selection import select as select_clips
+from manifests.records import ClipState
+from manifests.storage import Folder
+
+
+def run_all(
+    uris: Sequence[str],
+    folder: Folder,
+    recipe: Recipe,
+    *,
+    engine: str,
+    num_workers: int = 0,
+    address: str | None = None,
+    change_recipe: bool = False,
+    retry: Callable[[DeadLetter], bool] = lambda letter: False,
+    quiet: bool = False,
+) -> RunBooks:
+    """Measure, select, pack and report.
+
+    Args:
+        uris: inputs.
+        folder: run directory.
+        recipe: the recipe.
+        engine: ``ray`` or ``inline``.
+        num_workers: worker processes, 0 for all CPUs.
+        address: Ray cluster to join.
+        change_recipe: go on in a run that was begun with another recipe.
+        retry: says which dead letters are tried again.
+        quiet: show no progress.
+
+    Returns:
+        The books of the run.
+    """
+    pipeline = build_pipeline(recipe)
+    open_run(folder, pipeline, may_change=change_recipe)
+    sources = identify(uris)
+    with Progress(quiet=quiet) as progress, _engine(engine, num_workers, address) as workers:
+        progress.phase("measure")
+        measure(folder, pipeline, sources, workers, progress, retry=retry)
+        books = decide(folder, pipeline, sources)
+        progress.phase("pack")
+        books.work |= pack(folder, pipeline, workers, progress)
+    finish_run_file(folder, books)
+    write_report(folder, books)
+    return books
+
+
+def select_again(folder: Folder, recipe: Recipe, overrides: Sequence[str]) -> dict[str, Any]:
+    """Judge a measured run with other gates.
+
+    Args:
+        folder: run directory.
+        recipe: its stored recipe.
+        overrides: ``--set`` strings.
+
+    Returns:
+        What changed: counts and seconds.
+
+    Raises:
+        RunError: nothing is measured yet, or an override changes what is measured.
+    """
+    if not folder.exists("clips.parquet"):
+        raise RunError(f"{folder}: nothing is measured yet; call `curate run` first")
+    before_prints = build_pipeline(recipe).fingerprints()
+    recipe = override_recipe(recipe, overrides, str(folder))
+    pipeline = build_pipeline(recipe)
+    if pipeline.fingerprints() != before_prints:
+        raise RunError(
+            "an override changes what is measured, not what is decided; "
+            f"measure again: curate run INPUT... --out {folder} --change-recipe --set ..."
+        )
+    before = read_table(folder, "clips.parquet")
+    after = select_clips(before, pipeline)
+    difference = change(before, after)
+    sources = identify_stored(folder)
+    decide(folder, pipeline, sources)
+    known = read_run_file(folder) or {}
+    write_run_file(
+        folder, {**known, "recipe": recipe.resolved(), "recipe_digest": recipe.digest}
+    )
+    states = after["state"].to_pylist()
+    return {
+        **asdict(difference),
+        "num_clips": len(states),
+        "num_kept": states.count(ClipState.KEPT),
+        "num_pending": states.count(ClipState.PENDING),
+    }
+
+
+def pack_again(
+    folder: Folder,
+    recipe: Recipe,
+    *,
+    engine: str,
+    num_workers: int,
+    address: str | None,
+    quiet: bool,
+) -> dict[str, int]:
+    """Write the shards of the current selection.
+
+    Args:
+        folder: run directory.
+        recipe: its stored recipe.
+        engine: ``ray`` or ``inline``.
+        num_workers: worker processes.
+        address: Ray cluster to join.
+        quiet: show no progress.
+
+    Returns:
+        Counters of the packing.
+
+    Raises:
+        RunError: nothing is selected yet.
+    """
+    if not folder.exists("clips.parquet"):
+        raise RunError(f"{folder}: nothing is measured yet; call `curate run` first")
+    pipeline = build_pipeline(recipe)
+    with Progress(quiet=quiet) as progress, _engine(engine, num_workers, address) as workers:
+        progress.phase("pack")
+        work = pack(folder, pipeline, workers, progress)
+    books = decide(folder, pipeline, identify_stored(folder))
+    books.work |= work
+    finish_run_file(folder, books)
+    write_report(folder, books)
+    return work
+
+
+def stored_inputs(folder: Folder) -> list[str]:
+    """URIs of the inputs of a run."""
+    if not folder.exists("sources.parquet"):
+        raise RunError(f"{folder}: no sources.parquet; the run did not get so far, call `curate run`")
+    return list(read_table(folder, "sources.parquet")["uri"].to_pylist())
+
+
+def identify_stored(folder: Folder) -> list[Source]:
+    """Inputs of a run as they were when it was measured; nothing is read again."""
+    rows = read_table(folder, "sources.parquet").to_pylist()
+    return [Source(row["uri"], row["source_id"], row["num_bytes"]) for row in rows]
+
+
+@contextmanager
+def _engine(name: str, num_workers: int, address: str | None) -> Iterator[Engine]:
+    engine: Engine
+    if name == "inline":
+        engine = InlineEngine()
+    else:
+        from curation.engine_ray import RayEngine
+
+        engine = RayEngine(num_workers, address)
+    try:
+        yield engine
+    finally:
+        engine.close()

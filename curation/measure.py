@@ -1,0 +1,368 @@
+"""Measuring one source: probe, one decode, cut, measure, judge as you go, commit.
+
+This is the work of one worker on one unit. What belongs to the source (a broken file, no sound)
+ends in a typed rejection; what nobody foresaw goes up to the worker boundary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import pyarrow as pa
+
+from curation.gates import judge
+from curation.inputs import Source
+from curation.ledger import Commit, CommitHeader, Ledger
+from curation.pack import encode_flac
+from curation.pipeline import Pipeline, build_pipeline
+from curation.recipe import Recipe
+from manifests.measurement import values_of
+from manifests.reasons import Reason
+from manifests.records import EVIDENCE_COLUMNS, Clip, ClipState, SourceState, clip_schema
+from manifests.storage import Folder
+from stages.clips import CutLosses, cut_clips
+from stages.contract import ClipView, Evidence, Stage
+from stages.decode import DecodeCount, decode_frames
+from stages.errors import MediaError
+from stages.face_track import FaceTracks, pack_track
+from stages.faces import presence
+from stages.facts import SourceFacts, facts_to_json
+from stages.picture import PictureTrace
+from stages.probe import probe
+from stages.shots import ShotList
+from stages.speech import Voice
+
+SOUND_MARGIN_S = 1.0
+"""Sound kept before and after a clip, so that packing can shift it."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of work: a source, or one segment of a long one.
+
+    Attributes:
+        source: the source.
+        segment: number of the segment.
+        num_segments: into how many the source is cut; 0 if its length is not known yet.
+    """
+
+    source: Source
+    segment: int = 0
+    num_segments: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a worker reports of a unit; the measurements themselves are in the commit.
+
+    Attributes:
+        unit: the unit.
+        num_segments: more than one if the source has to be cut first; nothing was committed.
+        num_clips: clips found.
+        num_passed: clips that pass all gates.
+        passed_s: their seconds.
+        duration_s: seconds decoded.
+    """
+
+    unit: Unit
+    num_segments: int
+    num_clips: int = 0
+    num_passed: int = 0
+    passed_s: float = 0.0
+    duration_s: float = 0.0
+
+
+@dataclass
+class _Clock:
+    """CPU seconds by stage."""
+
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - began
+
+
+@dataclass(frozen=True)
+class MeasureTask:
+    """Measures units; see ``engine.Task``."""
+
+    run: Folder
+    recipe: Recipe
+
+    def open(self) -> Measurer:
+        """Load the models of all stages."""
+        return Measurer(self.run, build_pipeline(self.recipe))
+
+
+class Measurer:
+    """All stages in one worker, set up once."""
+
+    def __init__(self, run: Folder, pipeline: Pipeline) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)
+        self._ledger = Ledger(run)
+        self._pipeline = pipeline
+        self._fingerprints = pipeline.fingerprints()
+        for stage in pipeline.stages:
+            stage.setup()
+
+    def close(self) -> None:
+        """Free all models."""
+        for stage in self._pipeline.stages:
+            stage.close()
+
+    def __call__(self, unit: Unit) -> Measured:
+        """Measure one unit and commit it."""
+        try:
+            facts = self._probe(unit.source)
+            num_segments = unit.num_segments or self._num_segments(facts)
+            if num_segments > 1 and not unit.num_segments:
+                return Measured(unit, num_segments)
+            commit = self._measure(unit, facts, max(1, num_segments))
+        except MediaError as error:
+            commit = self._rejected(unit, error)
+        self._ledger.write(commit)
+        passed_s = self._passed_seconds(commit.clips)
+        return Measured(
+            unit,
+            max(1, unit.num_segments),
+            num_clips=commit.clips.num_rows,
+            num_passed=len(passed_s),
+            passed_s=sum(passed_s),
+            duration_s=commit.header.duration_s,
+        )
+
+    def _probe(self, source: Source) -> SourceFacts:
+        settings = self._pipeline.recipe.stages["probe"]
+        return probe(source.uri, source.source_id, source.num_bytes, settings)
+
+    def _num_segments(self, facts: SourceFacts) -> int:
+        segment_s = self._pipeline.recipe.run.segment_s
+        if facts.duration_s is None or facts.duration_s <= 1.5 * segment_s:
+            return 1
+        return round(facts.duration_s / segment_s)
+
+    def _measure(self, unit: Unit, facts: SourceFacts, num_segments: int) -> Commit:
+        clock = _Clock()
+        count = DecodeCount()
+        start, end = segment_bounds(facts, unit.segment, num_segments)
+        evidence = Evidence(facts, start=start, end=end)
+        self._examine(evidence, clock)
+        header: dict[str, Any] = {
+            "source_id": facts.source_id,
+            "uri": facts.uri,
+            "fingerprints": self._fingerprints,
+            "num_segments": num_segments,
+            "segment": unit.segment,
+            "facts": facts_to_json(facts),
+        }
+        voice = evidence.get(Voice)
+        if not voice.segments:
+            return self._commit(
+                CommitHeader(
+                    **header,
+                    state=SourceState.REJECTED,
+                    reason=Reason.NO_SPEECH,
+                    detail="no voice is heard",
+                    duration_s=_length_s(facts, start, end),
+                    lost_s={Reason.NO_SPEECH: _length_s(facts, start, end)},
+                    stage_s=dict(clock.seconds),
+                ),
+                [],
+            )
+        self._decode(evidence, count, clock)
+        views, losses = self._cut(evidence)
+        for stage in self._pipeline.stages:
+            with clock.timed(stage.name):
+                self._apply(stage, views)
+        header |= {
+            "duration_s": losses.total_s,
+            "num_passes": count.num_passes,
+            "num_frames": count.num_frames,
+            "num_corrupt": count.num_corrupt,
+            "lost_s": losses.by_reason(),
+            "stage_s": {name: round(value, 3) for name, value in clock.seconds.items()},
+        }
+        if not views:
+            reason = losses.main_reason()
+            detail = f"no clip: {', '.join(f'{k} {v:.1f} s' for k, v in losses.by_reason().items())}"
+            return self._commit(
+                CommitHeader(**header, state=SourceState.REJECTED, reason=reason, detail=detail), []
+            )
+        return self._commit(CommitHeader(**header, state=SourceState.DONE), views)
+
+    def _examine(self, evidence: Evidence, clock: _Clock) -> None:
+        """Let every stage look at the source that needs nothing but what is there."""
+        for stage in self._pipeline.stages:
+            if all(evidence.has(need) for need in stage.needs if need is not SourceFacts):
+                with clock.timed(stage.name):
+                    record = stage.examine(evidence)
+                if record is not None:
+                    evidence.put(record)
+
+    def _decode(self, evidence: Evidence, count: DecodeCount, clock: _Clock) -> None:
+        """The single decode: every observer sees every frame."""
+        observers = [
+            (stage.name, observer)
+            for stage in self._pipeline.stages
+            if (observer := stage.observer(evidence.facts)) is not None
+        ]
+        frames = decode_frames(evidence.facts, count, start=evidence.start, end=evidence.end)
+        last = time.process_time()
+        for frame in frames:
+            now = time.process_time()
+            clock.seconds["decode"] += now - last
+            for name, observer in observers:
+                observer.observe(frame)
+                last, now = now, time.process_time()
+                clock.seconds[name] += now - last
+            last = now
+        for name, observer in observers:
+            with clock.timed(name):
+                evidence.put(observer.finish())
+
+    def _cut(self, evidence: Evidence) -> tuple[list[ClipView], CutLosses]:
+        facts = evidence.facts
+        tracks = evidence.get(FaceTracks)
+        time_base = facts.video.time_base
+        if not len(tracks.frame_pts):
+            return [], CutLosses.none()
+        max_gap = self._pipeline.recipe.stages["faces"].max_gap_s / float(time_base)
+        spans, losses = cut_clips(
+            shots=evidence.get(ShotList).shots,
+            presences=[
+                (track.number, first, last)
+                for track in tracks.tracks
+                for first, last in presence(track, tracks.frame_pts, max_gap)
+            ],
+            frozen=evidence.get(PictureTrace).frozen_spans(),
+            voice=evidence.get(Voice),
+            frame_pts=tracks.frame_pts,
+            time_base=time_base,
+            settings=self._pipeline.recipe.clips,
+        )
+        views = [
+            ClipView(Clip(facts.source_id, cut.span, cut.track), evidence) for cut in spans
+        ]
+        return sorted(views, key=lambda v: (v.clip.span.start, v.clip.track)), losses
+
+    def _apply(self, stage: Stage[Any], views: list[ClipView]) -> None:
+        """Measure the clips; a costly stage is spared those that a gate already refuses."""
+        if stage.measurement is None or not views:
+            return
+        chosen = [view for view in views if not stage.costly or not self._is_refused(view)]
+        for view, record in zip(chosen, stage.measure(chosen), strict=True):
+            view.measurements[type(record)] = record
+
+    def _is_refused(self, view: ClipView) -> bool:
+        values, names = self._values(view)
+        return judge(values, self._pipeline.gates, names).state is ClipState.REJECTED
+
+    def _values(self, view: ClipView) -> tuple[dict[str, Any], list[str]]:
+        values: dict[str, Any] = {}
+        names = []
+        for stage in self._pipeline.stages:
+            record = view.measurements.get(stage.measurement) if stage.measurement else None
+            if record is not None:
+                values |= values_of(record, stage.name)
+                names.append(stage.name)
+        return values, names
+
+    def _commit(self, header: CommitHeader, views: list[ClipView]) -> Commit:
+        schema = clip_schema(self._pipeline.fields, EVIDENCE_COLUMNS)
+        rows = [self._row(view, header.uri) for view in views]
+        return Commit(header, pa.Table.from_pylist(rows, schema=schema))
+
+    def _row(self, view: ClipView, uri: str) -> dict[str, Any]:
+        values, names = self._values(view)
+        clip, span, evidence = view.clip, view.clip.span, view.evidence
+        verdict = judge(values, self._pipeline.gates, names)
+        start_s = span.start_s - SOUND_MARGIN_S
+        pcm = evidence.get(Voice).pcm
+        track = next(t for t in evidence.get(FaceTracks).tracks if t.number == clip.track)
+        first_sample_s = float(pcm.start_time) + pcm.index(start_s) / pcm.sample_rate_hz
+        return {
+            "clip_id": clip.clip_id,
+            "source_id": clip.source_id,
+            "uri": uri,
+            "track": clip.track,
+            "start_pts": span.start,
+            "end_pts": span.end,
+            "time_base_num": span.time_base.numerator,
+            "time_base_den": span.time_base.denominator,
+            "start_s": span.start_s,
+            "duration_s": span.duration_s,
+            "state": str(verdict.state),
+            "failed_gates": [
+                {**vars(gate), "reason": str(gate.reason)} for gate in verdict.failed
+            ],
+            "measured_stages": names,
+            **values,
+            "audio_flac": encode_flac(pcm.slice(start_s, span.end_s + SOUND_MARGIN_S)),
+            "audio_start_s": first_sample_s,
+            "face_track_npz": pack_track(track.within(span)),
+        }
+
+    def _rejected(self, unit: Unit, error: MediaError) -> Commit:
+        header = CommitHeader(
+            source_id=unit.source.source_id,
+            uri=unit.source.uri,
+            state=SourceState.REJECTED,
+            reason=error.reason,
+            detail=error.detail,
+            measured=error.measured,
+            limit=error.limit,
+            fingerprints=self._fingerprints,
+            num_segments=max(1, unit.num_segments),
+            segment=unit.segment,
+        )
+        return self._commit(header, [])
+
+    def _passed_seconds(self, clips: pa.Table) -> list[float]:
+        rows = clips.select(["state", "duration_s"]).to_pylist()
+        return [row["duration_s"] for row in rows if row["state"] == ClipState.KEPT]
+
+
+def segment_bounds(
+    facts: SourceFacts, segment: int, num_segments: int
+) -> tuple[Fraction | None, Fraction | None]:
+    """Times at which a segment of a long source begins and ends.
+
+    Equal parts of the length that the header gives, on the clock of the video's pts; a frame
+    belongs to the part in which its time lies, so that every frame is measured once.
+
+    Args:
+        facts: the source.
+        segment: number of the segment.
+        num_segments: number of segments.
+
+    Returns:
+        Start and end; ``None`` at the two ends of the source.
+    """
+    if num_segments <= 1:
+        return None, None
+    length = Fraction(str(facts.duration_s)) / num_segments
+    origin = facts.video.start_time
+    start = origin + segment * length if segment else None
+    end = origin + (segment + 1) * length if segment < num_segments - 1 else None
+    return start, end
+
+
+def _length_s(facts: SourceFacts, start: Fraction | None, end: Fraction | None) -> float:
+    first = facts.video.start_time if start is None else start
+    if end is not None:
+        return float(end - first)
+    return max(0.0, (facts.duration_s or 0.0) - float(first - facts.video.start_time))
+
+
+__all__ = ["MeasureTask", "Measured", "Measurer", "Unit", "segment_bounds"]

@@ -1,0 +1,286 @@
+"""Recipes: which stages run with which settings, which gates decide, how clips are packed.
+
+A recipe is a TOML file, checked strictly: an unknown key is refused with the nearest known one.
+One table a stage, ``[clips]`` for the cutter, ``[gates]`` for the bounds, ``[pack]`` and
+``[run]``. The resolved recipe, all defaults written out, is stored with every output; its digest
+names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field as Setting
+
+from curation.errors import RecipeError
+from curation.gates import BOUNDS, Bounds
+from manifests.measurement import Field, fields_of
+from stages.clips import ClipSettings
+from stages.contract import Settings
+from stages.registry import STAGES
+
+
+class PackSettings(Settings):
+    """How kept clips become samples.
+
+    Attributes:
+        frame_rate_fps: constant frame rate of the video.
+        crf: x264's constant rate factor.
+        preset: x264's preset.
+        max_side_px: longer side of the video; larger shots are scaled down. ``0`` keeps all.
+        keyframe_every_s: distance of key frames, so that a trainer can seek.
+        samples_per_shard: samples in a shard.
+    """
+
+    frame_rate_fps: int = Setting(25, ge=1, le=120)
+    crf: int = Setting(18, ge=0, le=51)
+    preset: str = "veryfast"
+    max_side_px: int = Setting(1920, ge=0)
+    keyframe_every_s: float = Setting(1.0, gt=0)
+    samples_per_shard: int = Setting(64, ge=1)
+
+
+class RunSettings(Settings):
+    """How the work is cut and how much may fail.
+
+    Attributes:
+        segment_s: sources longer than one and a half of this are measured in segments.
+        deadline_s: a unit of work that takes longer is ended and counted dead.
+        max_dead_ratio: share of dead inputs above which a run ends with exit code 1.
+    """
+
+    segment_s: float = Setting(300.0, ge=10)
+    deadline_s: float = Setting(3600.0, gt=0)
+    max_dead_ratio: float = Setting(0.0, ge=0, le=1)
+
+
+class Recipe(BaseModel):
+    """A checked recipe.
+
+    Attributes:
+        name: name of the recipe.
+        description: what it is for.
+        stages: settings of every stage by name.
+        clips: settings of the cutter.
+        gates: bounds by measurement.
+        pack: how kept clips become samples.
+        run: how the work is cut.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str
+    stages: dict[str, Any]
+    clips: ClipSettings
+    gates: dict[str, Bounds]
+    pack: PackSettings
+    run: RunSettings
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with all defaults, as plain values."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            **{name: settings.model_dump(mode="json") for name, settings in self.stages.items()},
+            "clips": self.clips.model_dump(mode="json"),
+            "gates": {
+                name: bounds.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+                for name, bounds in self.gates.items()
+            },
+            "pack": self.pack.model_dump(mode="json"),
+            "run": self.run.model_dump(mode="json"),
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex characters that name everything which shapes the dataset."""
+        return _digest({k: v for k, v in self.resolved().items() if k not in ("run", "description")})
+
+    @cached_property
+    def fields(self) -> dict[str, Field]:
+        """All measurements of the enabled stages by name."""
+        return {
+            field.name: field
+            for stage in STAGES
+            if stage.measurement and self.stages[stage.name].enabled
+            for field in fields_of(stage.measurement, stage.name)
+        }
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in files("curation").joinpath("recipes").iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, override and check a recipe.
+
+    Args:
+        name_or_path: name of a shipped recipe, or path of a TOML file.
+        overrides: ``key=value`` strings: ``faces.detect_every_s=0.2`` for a setting,
+            ``sync.min_confidence=0.5`` for a gate, ``pack.crf=20``.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        RecipeError: there is no such recipe, or a key or value is wrong.
+    """
+    if name_or_path in recipe_names():
+        text = files("curation").joinpath("recipes", f"{name_or_path}.toml").read_text("utf-8")
+    elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text("utf-8")
+    else:
+        near = _nearest(name_or_path, recipe_names())
+        raise RecipeError(
+            f"recipe {name_or_path!r}: neither a shipped recipe ({', '.join(recipe_names())}) "
+            f"nor a .toml file{near}"
+        )
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {name_or_path}: not valid TOML: {error}") from error
+    for override in overrides:
+        _override(tables, override)
+    return check_recipe(tables, name_or_path)
+
+
+def override_recipe(recipe: Recipe, overrides: Sequence[str], place: str) -> Recipe:
+    """Apply overrides to a recipe that is already resolved.
+
+    Args:
+        recipe: the recipe.
+        overrides: ``key=value`` strings, as in :func:`load_recipe`.
+        place: where the recipe comes from, for messages.
+
+    Returns:
+        The changed recipe.
+    """
+    tables = recipe.resolved()
+    for override in overrides:
+        _override(tables, override)
+    return check_recipe(tables, place)
+
+
+def check_recipe(tables: Mapping[str, Any], place: str) -> Recipe:
+    """Check the tables of a recipe.
+
+    Args:
+        tables: parsed TOML.
+        place: where they come from, for messages.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        RecipeError: a key is unknown or a value is wrong.
+    """
+    stage_names = [stage.name for stage in STAGES]
+    known = ["name", "description", *stage_names, "clips", "gates", "pack", "run"]
+    _refuse_unknown(tables, known, place, "table")
+    stages = {
+        stage.name: _checked(stage.settings_type, tables.get(stage.name, {}), place, stage.name)
+        for stage in STAGES
+    }
+    all_fields = [
+        field.name
+        for stage in STAGES
+        if stage.measurement
+        for field in fields_of(stage.measurement, stage.name)
+    ]
+    gates = tables.get("gates", {})
+    _refuse_unknown(gates, all_fields, f"{place}: [gates]", "measurement")
+    return Recipe(
+        name=str(tables.get("name", place)),
+        description=str(tables.get("description", "")),
+        stages=stages,
+        clips=_checked(ClipSettings, tables.get("clips", {}), place, "clips"),
+        gates={
+            name: _checked(Bounds, bounds, place, f"gates.{name}")
+            for name, bounds in gates.items()
+            if stages[name.split(".", 1)[0]].enabled
+        },
+        pack=_checked(PackSettings, tables.get("pack", {}), place, "pack"),
+        run=_checked(RunSettings, tables.get("run", {}), place, "run"),
+    )
+
+
+def _override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    table, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise RecipeError(f"--set {override!r}: write it as table.key=value")
+    value = _parse(text.strip())
+    models: dict[str, type[BaseModel]] = {stage.name: stage.settings_type for stage in STAGES}
+    models |= {"clips": ClipSettings, "pack": PackSettings, "run": RunSettings}
+    if table not in models:
+        raise RecipeError(f"--set {override!r}: no table {table!r}{_nearest(table, models)}")
+    if name in models[table].model_fields:
+        tables.setdefault(table, {})[name] = value
+        return
+    measurement = next((stage.measurement for stage in STAGES if stage.name == table), None)
+    names = [f.name.split(".", 1)[1] for f in fields_of(measurement, table)] if measurement else []
+    for bound in BOUNDS:
+        field = name.removeprefix(f"{bound}_")
+        if field != name and field in names:
+            gate = tables.setdefault("gates", {}).setdefault(f"{table}.{field}", {})
+            gate[bound] = value
+            return
+    choices = [*models[table].model_fields, *(f"{b}_{n}" for n in names for b in BOUNDS)]
+    raise RecipeError(
+        f"--set {override!r}: {table!r} has no setting or gate {name!r}{_nearest(name, choices)}"
+    )
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _checked(model: type[Any], values: Any, place: str, table: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{place}: [{table}] must be a table, not {values!r}")
+    _refuse_unknown(values, model.model_fields, f"{place}: [{table}]", "key")
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(
+            f"{place}: [{table}] {key} = {first['input']!r}: {first['msg']}"
+        ) from error
+
+
+def _refuse_unknown(
+    values: Iterable[str], known: Iterable[str], place: str, what: str
+) -> None:
+    known = list(known)
+    for key in values:
+        if key not in known:
+            raise RecipeError(f"{place}: unknown {what} {key!r}{_nearest(key, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,335 @@
+"""Following faces through the shared decode: detect seldom, mesh always.
+
+A full-range detector looks at a small picture a few times a second. Every face it finds is
+followed by a FaceMesh (refined landmarks) on a crop that moves with the face, frame after frame;
+the detector only starts tracks, confirms them and brings lost ones back. Faces are not told
+apart across cuts: that is the cutter's business, which knows the shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from stages.decode import FrameView
+from stages.face_track import FaceTrack, FaceTracks
+from stages.landmarks import NUM_LANDMARKS
+
+CROP_RATIO = 2.0
+"""Side of the crop over the longer side of the face (research: 2x crops keep the whole head)."""
+
+CROP_SIZE = 256
+"""Side of the crop in pixels; the mesh network sees a face of about 128 px in it."""
+
+LOWER_FACE_SIZE = 24
+_NOSE_TIP, _CHIN, _LEFT_CHEEK, _RIGHT_CHEEK = 2, 152, 234, 454
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One detected face.
+
+    Attributes:
+        box: left, top, right, bottom in shown pixels.
+        score: confidence of the detector in [0, 1].
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+
+
+class FaceDetector(Protocol):
+    """Finds faces on a small picture."""
+
+    def __call__(self, picture: np.ndarray) -> list[Detection]:
+        """Detect faces in an RGB picture (H, W, 3); boxes are in [0, 1] of its sides."""
+
+
+class FaceMesher(Protocol):
+    """Finds the mesh of one face in crops that follow each other."""
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray | None:
+        """Return (478, 3) in [0, 1] of the crop's sides (z in units of its width), or ``None``."""
+
+    def close(self) -> None:
+        """Free the network."""
+
+
+@dataclass(frozen=True)
+class TrackerLimits:
+    """Limits of the tracker; see ``faces.FacesSettings`` for their meaning."""
+
+    detect_every_s: float
+    min_score: float
+    min_face_px: float
+    max_tracks: int
+    lost_after_s: float
+    min_track_s: float
+    min_support_ratio: float
+    thumbnail_px: int
+
+
+@dataclass
+class _LiveTrack:
+    """A track that is being followed."""
+
+    number: int
+    mesher: FaceMesher
+    centre: np.ndarray
+    side_px: float
+    score: float
+    last_seen_s: float
+    is_lost: bool = False
+    num_looks: int = 1
+    num_confirmed: int = 1
+    pts: list[int] = field(default_factory=list)
+    landmarks: list[np.ndarray] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    sharpness: list[float] = field(default_factory=list)
+    lower_face: list[np.ndarray] = field(default_factory=list)
+    first_s: float = 0.0
+
+    def box(self) -> tuple[float, float, float, float]:
+        half = self.side_px / CROP_RATIO / 2
+        x, y = self.centre
+        return (x - half, y - half, x + half, y + half)
+
+
+class FaceTracker:
+    """Observer: detections at a low rate, a mesh for every frame of every followed face."""
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        new_mesher: Callable[[], FaceMesher],
+        limits: TrackerLimits,
+        shown_size: tuple[int, int],
+    ) -> None:
+        self._detector = detector
+        self._new_mesher = new_mesher
+        self._limits = limits
+        self._width, self._height = shown_size
+        self._live: list[_LiveTrack] = []
+        self._ended: list[_LiveTrack] = []
+        self._frame_pts: list[int] = []
+        self._next_look_s = -np.inf
+        self._num_tracks = 0
+
+    def observe(self, frame: FrameView) -> None:
+        """Follow every face into this frame, and look for new ones now and then."""
+        self._frame_pts.append(frame.pts)
+        if frame.time_s >= self._next_look_s:
+            self._look(frame)
+            self._next_look_s = frame.time_s + self._limits.detect_every_s
+        for track in self._live:
+            if not track.is_lost:
+                self._follow(track, frame)
+                if track.is_lost:
+                    # Most often a cut: whoever is there now is looked for in the next frame.
+                    self._next_look_s = frame.time_s
+        self._end_lost(frame.time_s)
+
+    def finish(self) -> FaceTracks:
+        """Close all tracks and return those that the detector confirmed often enough."""
+        for track in self._live:
+            self._end(track)
+        kept = []
+        for track in sorted(self._ended, key=lambda t: t.number):
+            support = track.num_confirmed / track.num_looks
+            lasts = track.last_seen_s - track.first_s
+            if lasts < self._limits.min_track_s or support < self._limits.min_support_ratio:
+                continue
+            kept.append(
+                FaceTrack(
+                    number=track.number,
+                    pts=np.array(track.pts, np.int64),
+                    landmarks_TPC=np.array(track.landmarks, np.float32).reshape(
+                        -1, NUM_LANDMARKS, 3
+                    ),
+                    score=np.array(track.scores, np.float32),
+                    sharpness=np.array(track.sharpness, np.float32),
+                    lower_face=np.array(track.lower_face, np.uint8).reshape(
+                        -1, LOWER_FACE_SIZE, LOWER_FACE_SIZE
+                    ),
+                    support_ratio=support,
+                )
+            )
+        return FaceTracks(tuple(kept), np.array(self._frame_pts, np.int64))
+
+    def _look(self, frame: FrameView) -> None:
+        picture = frame.thumbnail(self._limits.thumbnail_px)
+        detections = [
+            Detection(
+                (
+                    found.box[0] * self._width,
+                    found.box[1] * self._height,
+                    found.box[2] * self._width,
+                    found.box[3] * self._height,
+                ),
+                found.score,
+            )
+            for found in self._detector(picture)
+            if found.score >= self._limits.min_score
+        ]
+        detections.sort(key=lambda d: (-(d.box[3] - d.box[1]), d.box))
+        for track in self._live:
+            track.num_looks += not track.is_lost
+            best = max(detections, key=lambda d: _overlap(track.box(), d.box), default=None)
+            if best is None or _overlap(track.box(), best.box) < 0.2:
+                continue
+            detections.remove(best)
+            track.num_confirmed += not track.is_lost
+            track.score = best.score
+            if track.is_lost:
+                _aim(track, best.box)
+                track.is_lost = False
+        for detection in detections:
+            if len(self._live) >= self._limits.max_tracks:
+                break
+            if detection.box[3] - detection.box[1] >= self._limits.min_face_px:
+                self._start(detection, frame.time_s)
+
+    def _start(self, detection: Detection, time_s: float) -> None:
+        track = _LiveTrack(
+            number=self._num_tracks,
+            mesher=self._new_mesher(),
+            centre=np.zeros(2),
+            side_px=0.0,
+            score=detection.score,
+            last_seen_s=time_s,
+            first_s=time_s,
+        )
+        _aim(track, detection.box)
+        self._num_tracks += 1
+        self._live.append(track)
+
+    def _follow(self, track: _LiveTrack, frame: FrameView) -> None:
+        crop = frame.crop(track.centre[0], track.centre[1], track.side_px, CROP_SIZE)
+        mesh = track.mesher(crop.picture)
+        if mesh is None:
+            track.is_lost = True
+            return
+        scale = np.array([crop.width_px, crop.height_px, crop.width_px], np.float32)
+        points = mesh * scale + np.array([crop.left_px, crop.top_px, 0], np.float32)
+        low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+        if (high - low).max() < self._limits.min_face_px / 2:
+            track.is_lost = True
+            return
+        track.centre = (low + high) / 2
+        # The side follows slowly, so that an opening mouth does not pump the crop.
+        track.side_px = 0.8 * track.side_px + 0.2 * CROP_RATIO * float((high - low).max())
+        track.last_seen_s = frame.time_s
+        track.pts.append(frame.pts)
+        track.landmarks.append(points.astype(np.float32))
+        track.scores.append(track.score)
+        grey = cv2.cvtColor(crop.picture, cv2.COLOR_RGB2GRAY)
+        track.sharpness.append(_edge_energy(grey, mesh))
+        track.lower_face.append(_lower_face(grey, mesh))
+
+    def _end_lost(self, time_s: float) -> None:
+        for track in list(self._live):
+            if track.is_lost and time_s - track.last_seen_s > self._limits.lost_after_s:
+                self._live.remove(track)
+                self._end(track)
+
+    def _end(self, track: _LiveTrack) -> None:
+        track.mesher.close()
+        self._ended.append(track)
+
+
+def _aim(track: _LiveTrack, box: tuple[float, float, float, float]) -> None:
+    left, top, right, bottom = box
+    # The detector's box ends at the brows; the mesh reaches the upper forehead.
+    track.centre = np.array([(left + right) / 2, (top + bottom) / 2 - 0.1 * (bottom - top)])
+    track.side_px = CROP_RATIO * max(right - left, bottom - top)
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Intersection over union of two boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+def _edge_energy(grey: np.ndarray, mesh: np.ndarray) -> float:
+    """Share of the face's contrast that lies in fine detail, about 128 px to a face.
+
+    The energy of the difference to a blurred copy over the whole variance: unlike the variance
+    of the Laplacian it does not depend on light and contrast.
+    """
+    size = grey.shape[0]
+    low = np.clip((mesh[:, :2].min(axis=0) * size).astype(int), 0, size - 2)
+    high = np.clip((mesh[:, :2].max(axis=0) * size).astype(int), low + 2, size)
+    face = grey[low[1] : high[1], low[0] : high[0]].astype(np.float32)
+    detail = face - cv2.GaussianBlur(face, (0, 0), 1.5)
+    return float(np.sqrt(np.mean(detail**2)) / max(float(face.std()), 1.0))
+
+
+def _lower_face(grey: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+    """Luma of nose tip to chin, cheek to cheek, laid on a small square."""
+    size = grey.shape[0]
+    middle = mesh[_NOSE_TIP, :2]
+    across = (mesh[_RIGHT_CHEEK, :2] - mesh[_LEFT_CHEEK, :2]) / 2
+    down = mesh[_CHIN, :2] - middle
+    source = np.array([middle - across, middle + across, middle + down], np.float32) * size
+    n = LOWER_FACE_SIZE
+    target = np.array([[0, 0], [n, 0], [n / 2, n]], np.float32)
+    return cv2.warpAffine(
+        grey, cv2.getAffineTransform(source, target), (n, n), flags=cv2.INTER_LINEAR
+    )
+
+
+class MediaPipeDetector:
+    """MediaPipe's full-range BlazeFace; its model ships in the wheel."""
+
+    def __init__(self, min_score: float) -> None:
+        import mediapipe
+
+        self._graph = mediapipe.solutions.face_detection.FaceDetection(
+            model_selection=1, min_detection_confidence=min_score
+        )
+
+    def __call__(self, picture: np.ndarray) -> list[Detection]:
+        """Detect faces; boxes are in [0, 1] of the picture's sides."""
+        found: Any = self._graph.process(picture).detections or []
+        detections = []
+        for item in found:
+            box = item.location_data.relative_bounding_box
+            corners = (box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height)
+            detections.append(Detection(corners, float(item.score[0])))
+        return detections
+
+    def close(self) -> None:
+        """Free the network."""
+        self._graph.close()
+
+
+class MediaPipeMesher:
+    """MediaPipe's FaceMesh with refined lips, eyes and irises, following one face."""
+
+    def __init__(self) -> None:
+        import mediapipe
+
+        self._graph = mediapipe.solutions.face_mesh.FaceMesh(
+            static_image_mode=False, max_num_faces=1, refine_landmarks=True
+        )
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray | None:
+        """Return the mesh, (478, 3) in [0, 1] of the crop, or ``None``."""
+        faces: Any = self._graph.process(picture).multi_face_landmarks
+        if not faces:
+            return None
+        # Field by field iteration over the message costs more than the network's last layers.
+        points = faces[0].landmark
+        return np.array([(p.x, p.y, p.z) for p in points], np.float32)
+
+    def close(self) -> None:
+        """Free the network."""
+        self._graph.close()

@@ -1,0 +1,26 @@
+"""The stages there are, in the order in which they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stages.caption import CaptionStage
+from stages.contract import Stage
+from stages.dedup import DedupStage
+from stages.faces import FacesStage
+from stages.picture import PictureStage
+from stages.probe import ProbeStage
+from stages.shots import ShotsStage
+from stages.speech import SpeechStage
+from stages.sync import SyncStage
+
+STAGES: tuple[type[Stage[Any]], ...] = (
+    ProbeStage,
+    SpeechStage,
+    ShotsStage,
+    FacesStage,
+    PictureStage,
+    SyncStage,
+    CaptionStage,
+    DedupStage,
+)

@@ -1,0 +1,1 @@
+"""Training of the talking-portrait model on what curation made."""
