@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -228,6 +229,9 @@ def _finish(books: Any, recipe: Recipe, out: str, as_json: bool) -> None:
 
 def main() -> None:
     """Entry point: errors that the user can mend are one line and exit code 2."""
+    # The networks' libraries announce themselves on stderr, each worker anew.
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         app()
     except (CurationError, ManifestError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -19,9 +19,21 @@ import cv2
 import numpy as np
 import skimage.data
 
+from curation.cast import (
+    ANNA,
+    ANNA_VOICE,
+    BORIS,
+    BORIS_VOICE,
+    CLARA,
+    CLARA_VOICE,
+    DAVID,
+    DAVID_VOICE,
+    EMMA,
+    EMMA_VOICE,
+)
 from curation.face_motion import lips_for
-from curation.portrait import Person, Picture
-from curation.synth_voice import DEFAULT_TEXT, OTHER_TEXT, Voice, speak
+from curation.portrait import Picture
+from curation.synth_voice import DEFAULT_TEXT, OTHER_TEXT, speak
 from curation.talking_clip import render_talking_clip, talking_frames, write_clip
 
 TRUTH_FILE = "truth.json"
@@ -51,86 +63,39 @@ class Truth:
     av_offset_ms: float | None
 
 
-ANNA = Person("Anna", seed=3)
-BORIS = Person(
-    "Boris",
-    mirrored=True,
-    face_width=1.12,
-    eye_size=0.86,
-    nose_size=1.12,
-    jaw_width=1.12,
-    suit_hue_deg=200,
-    hair_tint=(0.50, 0.42, 0.40),
-    skin_tint=(0.93, 0.86, 0.82),
-    walls=((150, 120, 96), (92, 70, 58)),
-    seed=5,
-)
-CLARA = Person(
-    "Clara",
-    face_width=0.93,
-    eye_size=1.10,
-    nose_size=0.90,
-    jaw_width=0.92,
-    suit_hue_deg=110,
-    hair_tint=(0.95, 0.62, 0.45),
-    skin_tint=(1.03, 0.98, 0.96),
-    walls=((188, 196, 168), (120, 134, 110)),
-    seed=8,
-)
-DAVID = Person(
-    "David",
-    mirrored=True,
-    face_width=1.05,
-    eye_size=0.92,
-    nose_size=1.08,
-    jaw_width=1.16,
-    suit_hue_deg=260,
-    hair_tint=(0.35, 0.34, 0.38),
-    skin_tint=(0.80, 0.70, 0.62),
-    walls=((84, 96, 128), (46, 52, 74)),
-    seed=13,
-)
-EMMA = Person(
-    "Emma",
-    mirrored=True,
-    face_width=0.97,
-    eye_size=1.05,
-    jaw_width=0.95,
-    suit_hue_deg=320,
-    hair_tint=(1.10, 1.08, 1.02),
-    walls=((200, 176, 170), (140, 112, 116)),
-    seed=21,
-)
-
-_ANNA_VOICE = Voice("en-us+f3", rate_wpm=155, pitch=50, seed=3)
-_BORIS_VOICE = Voice("en-us+m3", rate_wpm=145, pitch=35, seed=5)
-_CLARA_VOICE = Voice("en-gb-x-rp+f2", rate_wpm=160, pitch=55, seed=8)
-_DAVID_VOICE = Voice("en-us+m7", rate_wpm=150, pitch=38, seed=13)
-_EMMA_VOICE = Voice("en-us+f4", rate_wpm=150, pitch=52, seed=21)
-
-
-def make_demo_footage(folder: str | Path) -> tuple[Truth, ...]:
-    """Make all demo files and write what is true of them beside them.
+def make_demo_footage(
+    folder: str | Path, *, only: Collection[str] | None = None
+) -> tuple[Truth, ...]:
+    """Make demo files and write what is true of them beside them.
 
     Args:
         folder: where; made if it is not there. Files of the same names are replaced.
+        only: names of the files to make; None for all, about 40 s on one core.
 
     Returns:
         The truths in the order of the catalogue, the same as ``truth.json`` holds.
+
+    Raises:
+        ValueError: ``only`` names a file that the catalogue does not have.
     """
+    unknown = set(only or ()) - {truth.file for truth, _ in CATALOGUE}
+    if unknown:
+        known = ", ".join(truth.file for truth, _ in CATALOGUE)
+        raise ValueError(f"no demo file is named {', '.join(sorted(unknown))}; there are {known}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     truths = []
     for truth, make in CATALOGUE:
-        make(folder / truth.file)
-        truths.append(truth)
+        if only is None or truth.file in only:
+            make(folder / truth.file)
+            truths.append(truth)
     listed = [dataclasses.asdict(truth) for truth in truths]
     (folder / TRUTH_FILE).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
     return tuple(truths)
 
 
 def _good_25fps(path: Path) -> None:
-    render_talking_clip(path, seconds=7, size=_SIZE_PX, person=ANNA, voice=_ANNA_VOICE)
+    render_talking_clip(path, seconds=7, size=_SIZE_PX, person=ANNA, voice=ANNA_VOICE)
 
 
 def _good_ntsc(path: Path) -> None:
@@ -140,7 +105,7 @@ def _good_ntsc(path: Path) -> None:
         fps=Fraction(30000, 1001),
         size=_SIZE_PX,
         person=BORIS,
-        voice=_BORIS_VOICE,
+        voice=BORIS_VOICE,
         text=OTHER_TEXT,
         sample_rate_hz=44_100,
     )
@@ -154,7 +119,7 @@ def _good_24fps(path: Path) -> None:
         size=(480, 640),
         face_ratio=0.36,
         person=CLARA,
-        voice=_CLARA_VOICE,
+        voice=CLARA_VOICE,
         text=_from_second_sentence(DEFAULT_TEXT),
     )
 
@@ -166,24 +131,24 @@ def _late_audio(path: Path) -> None:
         size=_SIZE_PX,
         face_ratio=0.46,
         person=DAVID,
-        voice=_DAVID_VOICE,
+        voice=DAVID_VOICE,
         text=_from_second_sentence(OTHER_TEXT),
         av_offset_ms=200,
     )
 
 
 def _dubbed(path: Path) -> None:
-    other = speak(OTHER_TEXT, _CLARA_VOICE, seconds=8)
+    other = speak(OTHER_TEXT, CLARA_VOICE, seconds=8)
     render_talking_clip(
-        path, seconds=8, size=_SIZE_PX, person=EMMA, voice=_EMMA_VOICE, audio_from=other
+        path, seconds=8, size=_SIZE_PX, person=EMMA, voice=EMMA_VOICE, audio_from=other
     )
 
 
 def _two_shots(path: Path) -> None:
     fps, seconds = Fraction(25), 4.8
     num_frames = round(seconds * fps)
-    first = speak(OTHER_TEXT, _EMMA_VOICE, seconds=seconds)
-    second = speak(_from_second_sentence(OTHER_TEXT), _BORIS_VOICE, seconds=seconds)
+    first = speak(OTHER_TEXT, EMMA_VOICE, seconds=seconds)
+    second = speak(_from_second_sentence(OTHER_TEXT), BORIS_VOICE, seconds=seconds)
     shots = (
         talking_frames(
             person,
@@ -204,7 +169,7 @@ def _two_shots(path: Path) -> None:
 def _side_by_side(path: Path) -> None:
     fps, seconds, half_px = Fraction(25), 6.0, (_SIZE_PX[0] // 2, _SIZE_PX[1])
     num_frames = round(seconds * fps)
-    speech = speak(DEFAULT_TEXT, _CLARA_VOICE, seconds=seconds)
+    speech = speak(DEFAULT_TEXT, CLARA_VOICE, seconds=seconds)
     walls = ((120, 132, 150), (80, 88, 104))
     halves = [
         talking_frames(
@@ -223,7 +188,7 @@ def _side_by_side(path: Path) -> None:
 
 def _no_face(path: Path) -> None:
     fps, seconds = Fraction(25), 5.0
-    speech = speak(OTHER_TEXT, _ANNA_VOICE, seconds=seconds)
+    speech = speak(OTHER_TEXT, ANNA_VOICE, seconds=seconds)
     pictures = _panned(skimage.data.coffee(), round(seconds * fps))
     write_clip(path, pictures, fps, speech.pcm)
 
@@ -243,13 +208,13 @@ def _panned(picture: Picture, num_frames: int) -> Iterator[Picture]:
 
 def _no_audio(path: Path) -> None:
     fps, seconds = Fraction(25), 4.0
-    lips = lips_for(speak(DEFAULT_TEXT, _EMMA_VOICE, seconds=seconds))
+    lips = lips_for(speak(DEFAULT_TEXT, EMMA_VOICE, seconds=seconds))
     frames = talking_frames(EMMA, lips, num_frames=100, fps=fps, size_px=_SIZE_PX)
     write_clip(path, frames, fps, None)
 
 
 def _truncated(path: Path) -> None:
-    render_talking_clip(path, seconds=3, size=_SIZE_PX, person=CLARA, voice=_CLARA_VOICE)
+    render_talking_clip(path, seconds=3, size=_SIZE_PX, person=CLARA, voice=CLARA_VOICE)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 7 // 10])
 
@@ -264,99 +229,56 @@ def _from_second_sentence(text: str) -> str:
     return f"{rest}{first}. "
 
 
+def _kept(
+    file: str, made: str, *, clips: int = 1, at_least: int | None = None, av_offset_ms: float = 0.0
+) -> Truth:
+    """The truth of a file that gives ``clips`` clips, or from ``at_least`` to so many."""
+    min_kept = clips if at_least is None else at_least
+    return Truth(file, made, min_kept, clips, "done", None, av_offset_ms)
+
+
+def _refused(
+    file: str, made: str, reason: str, state: Literal["done", "rejected"] = "rejected"
+) -> Truth:
+    """The truth of a file that gives no clip; ``done`` if it is the clip that is refused."""
+    return Truth(file, made, 0, 0, state, reason, None)
+
+
 CATALOGUE: tuple[tuple[Truth, Callable[[Path], None]], ...] = (
+    (_kept("good_25fps.mp4", "one person talks, 25 fps, 48 kHz"), _good_25fps),
+    (_kept("good_ntsc.mp4", "another person talks, 30000/1001 fps, 44.1 kHz"), _good_ntsc),
+    (_kept("good_24fps_upright.mp4", "a third person talks, 480x640, 24 fps"), _good_24fps),
     (
-        Truth("good_25fps.mp4", "one person talks, 25 fps, 48 kHz", 1, 1, "done", None, 0.0),
-        _good_25fps,
-    ),
-    (
-        Truth(
-            "good_ntsc.mp4",
-            "another person talks, 30000/1001 fps, 44.1 kHz",
-            1,
-            1,
-            "done",
-            None,
-            0.0,
-        ),
-        _good_ntsc,
-    ),
-    (
-        Truth("good_24fps_upright.mp4", "a third person, 480x640, 24 fps", 1, 1, "done", None, 0.0),
-        _good_24fps,
-    ),
-    (
-        Truth(
+        _kept(
             "late_audio_200ms.mp4",
             "a fourth person talks, and the sound is 200 ms late: to be kept, corrected",
-            1,
-            1,
-            "done",
-            None,
-            200.0,
+            av_offset_ms=200.0,
         ),
         _late_audio,
     ),
     (
-        Truth(
+        _refused(
             "dubbed.mp4",
             "the lips say one text, the sound is another voice with another text",
-            0,
-            0,
-            "done",
             "SYNC_NOT_CONFIDENT",
-            None,
+            "done",
         ),
         _dubbed,
     ),
+    (_kept("two_shots.mp4", "two people one after the other, a cut between", clips=2), _two_shots),
     (
-        Truth("two_shots.mp4", "two people, one after the other, a cut between", 2, 2, "done", None, 0.0),
-        _two_shots,
-    ),
-    (
-        Truth(
+        _kept(
             "side_by_side.mp4",
             "two people in the picture, the left one talks, the right one listens",
-            0,
-            1,
-            "done",
-            None,
-            0.0,
+            at_least=0,
         ),
         _side_by_side,
     ),
+    (_refused("no_face.mp4", "a cup of coffee with a voice over it", "NO_FACE"), _no_face),
     (
-        Truth(
-            "no_face.mp4", "a cup of coffee with a voice over it", 0, 0, "rejected", "NO_FACE", None
-        ),
-        _no_face,
-    ),
-    (
-        Truth(
-            "no_audio.mp4",
-            "a person talks, but the file has no sound",
-            0,
-            0,
-            "rejected",
-            "NO_AUDIO_STREAM",
-            None,
-        ),
+        _refused("no_audio.mp4", "somebody talks in a file without sound", "NO_AUDIO_STREAM"),
         _no_audio,
     ),
-    (
-        Truth(
-            "truncated.mp4",
-            "the last 30 % is missing, and the index with it",
-            0,
-            0,
-            "rejected",
-            "UNREADABLE",
-            None,
-        ),
-        _truncated,
-    ),
-    (
-        Truth("text_named.mp4", "a text file named .mp4", 0, 0, "rejected", "UNREADABLE", None),
-        _text_file,
-    ),
+    (_refused("truncated.mp4", "the last 30 % and the index are lost", "UNREADABLE"), _truncated),
+    (_refused("text_named.mp4", "a text file named .mp4", "UNREADABLE"), _text_file),
 )

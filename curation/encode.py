@@ -7,10 +7,11 @@ deinterlaced, HDR is mapped to BT.709.
 
 from __future__ import annotations
 
-import io
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -71,9 +72,37 @@ def encode_span(
     width, height = output_size(facts, settings.max_side_px)
     num_wanted = max(1, span.duration * settings.frame_rate_fps // 1)
     reader = _SpanReader(facts, span, count)
-    buffer = io.BytesIO()
     shown: list[int] = []
-    with av.open(buffer, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as out:
+    # The index is moved to the front at the end, for which FFmpeg opens the file anew.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        _encode(path, facts, reader, settings, (width, height), num_wanted, shown)
+        data = path.read_bytes()
+    if not shown:
+        raise MediaError(facts.uri, Reason.UNREADABLE, f"no frame in {span}")
+    return EncodedSpan(
+        data=data,
+        width_px=width,
+        height_px=height,
+        scale=(width / facts.video.width_px, height / facts.video.height_px),
+        shown_pts=np.array(shown, np.int64),
+        num_frames_in_span=reader.num_frames,
+    )
+
+
+def _encode(
+    path: Path,
+    facts: SourceFacts,
+    reader: _SpanReader,
+    settings: PackSettings,
+    size: tuple[int, int],
+    num_wanted: int,
+    shown: list[int],
+) -> None:
+    """Write the frames to a file; the pts of the frames shown are appended to ``shown``."""
+    width, height = size
+    container_options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with av.open(str(path), "w", format="mp4", options=container_options) as out:
         stream = out.add_stream("libx264", rate=settings.frame_rate_fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         keyint = max(1, round(settings.keyframe_every_s * settings.frame_rate_fps))
@@ -84,7 +113,7 @@ def encode_span(
         }
         shaper = _Shaper(facts, width, height)
         last: tuple[int, VideoFrame] | None = None
-        for frame in nearest(reader.frames(), span.start_time, settings.frame_rate_fps, num_wanted):
+        for frame in nearest(reader.frames(), reader.start, settings.frame_rate_fps, num_wanted):
             pts = frame.pts
             if last is None or last[0] != pts:
                 picture = shaper.shape(frame)
@@ -94,17 +123,8 @@ def encode_span(
             picture.time_base = Fraction(1, settings.frame_rate_fps)
             shown.append(pts)
             out.mux(stream.encode(picture))
-        if not shown:
-            raise MediaError(facts.uri, Reason.UNREADABLE, f"no frame in {span}")
-        out.mux(stream.encode(None))
-    return EncodedSpan(
-        data=buffer.getvalue(),
-        width_px=width,
-        height_px=height,
-        scale=(width / facts.video.width_px, height / facts.video.height_px),
-        shown_pts=np.array(shown, np.int64),
-        num_frames_in_span=reader.num_frames,
-    )
+        if shown:
+            out.mux(stream.encode(None))
 
 
 def output_size(facts: SourceFacts, max_side_px: int) -> tuple[int, int]:
@@ -163,6 +183,7 @@ class _SpanReader:
         self._facts = facts
         self._span = span
         self._count = count
+        self.start = span.start_time
         self.num_frames = 0
 
     def frames(self) -> Iterator[VideoFrame]:

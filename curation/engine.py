@@ -83,24 +83,37 @@ class Engine(Protocol):
         """Leave the cluster."""
 
 
-def attempt(open_task: OpenTask, item: Item, attempts: int = 1) -> Outcome:
-    """Work on one item and keep whatever goes wrong as a value: the worker boundary.
+class Worker:
+    """A task in one worker, opened with its first item."""
 
-    Args:
-        open_task: task as opened in this worker.
-        item: the item.
-        attempts: number of this attempt, from 1.
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._open_task: OpenTask | None = None
 
-    Returns:
-        The outcome.
-    """
-    began = time.perf_counter()
-    try:
-        result = open_task(item.payload)
-    except Exception as error:  # noqa: BLE001 - the one worker boundary
-        failure = Failure(type(error).__name__, str(error), traceback.format_exc(), attempts)
-        return Outcome(item.key, failure=failure, wall_s=time.perf_counter() - began)
-    return Outcome(item.key, result=result, wall_s=time.perf_counter() - began)
+    def attempt(self, item: Item, attempts: int = 1) -> Outcome:
+        """Work on one item and keep whatever goes wrong as a value: the worker boundary.
+
+        Args:
+            item: the item.
+            attempts: number of this attempt, from 1.
+
+        Returns:
+            The outcome.
+        """
+        began = time.perf_counter()
+        try:
+            if self._open_task is None:
+                self._open_task = self._task.open()
+            result = self._open_task(item.payload)
+        except Exception as error:  # noqa: BLE001 - the one worker boundary
+            failure = Failure(type(error).__name__, str(error), traceback.format_exc(), attempts)
+            return Outcome(item.key, failure=failure, wall_s=time.perf_counter() - began)
+        return Outcome(item.key, result=result, wall_s=time.perf_counter() - began)
+
+    def close(self) -> None:
+        """Free what the task loaded."""
+        if self._open_task is not None:
+            self._open_task.close()
 
 
 class InlineEngine:
@@ -113,14 +126,12 @@ class InlineEngine:
 
     def run(self, task: Task, items: Sequence[Item], deadline_s: float) -> Iterator[Outcome]:
         """Yield one outcome for each item, in order; the deadline is not watched."""
-        if not items:
-            return
-        open_task = task.open()
+        worker = Worker(task)
         try:
             for item in items:
-                yield attempt(open_task, item)
+                yield worker.attempt(item)
         finally:
-            open_task.close()
+            worker.close()
 
     def close(self) -> None:
         """Nothing to leave."""

@@ -16,10 +16,11 @@ from typing import Any
 
 import ray
 import ray.data
+from ray import cloudpickle
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import GetTimeoutError, RayError, WorkerCrashedError
 
-from curation.engine import Failure, Item, OpenTask, Outcome, Task, attempt
+from curation.engine import Failure, Item, Outcome, Task, Worker
 from curation.errors import EngineError
 
 DEADLINE_EXIT_CODE = 79
@@ -88,8 +89,8 @@ class RayEngine:
     ) -> Iterator[Outcome]:
         rows = [{"item": pickle.dumps(item)} for item in items]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _Worker,
-            fn_constructor_args=(pickle.dumps(task), deadline_s),
+            _PoolWorker,
+            fn_constructor_args=(cloudpickle.dumps(task), deadline_s),
             batch_size=1,
             num_cpus=self._cpus_per_worker,
             compute=ActorPoolStrategy(size=min(self.num_workers, len(items))),
@@ -107,7 +108,7 @@ class RayEngine:
 
     def _alone(self, task: Task, item: Item, deadline_s: float) -> Outcome:
         reference = _work_alone.options(num_cpus=self._cpus_per_worker).remote(
-            pickle.dumps(task), pickle.dumps(item)
+            cloudpickle.dumps(task), pickle.dumps(item)
         )
         try:
             return pickle.loads(ray.get(reference, timeout=deadline_s + 60))
@@ -120,11 +121,11 @@ class RayEngine:
             return Outcome(item.key, failure=Failure("WorkerDied", message, "", 2))
 
 
-class _Worker:
+class _PoolWorker:
     """A task in an actor of the pool, with a watchdog on every item."""
 
     def __init__(self, task: bytes, deadline_s: float) -> None:
-        self._open_task: OpenTask = pickle.loads(task).open()
+        self._worker = Worker(pickle.loads(task))
         self._deadline_s = deadline_s
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class _Worker:
         watchdog.daemon = True
         watchdog.start()
         try:
-            outcome = attempt(self._open_task, item)
+            outcome = self._worker.attempt(item)
         finally:
             watchdog.cancel()
         return {"outcome": [pickle.dumps(outcome)]}
@@ -141,11 +142,11 @@ class _Worker:
 
 @ray.remote(max_retries=0, max_calls=1, runtime_env={"env_vars": _WORKER_ENV})
 def _work_alone(task: bytes, item: bytes) -> bytes:
-    open_task: OpenTask = pickle.loads(task).open()
+    worker = Worker(pickle.loads(task))
     try:
-        return pickle.dumps(attempt(open_task, pickle.loads(item), attempts=2))
+        return pickle.dumps(worker.attempt(pickle.loads(item), attempts=2))
     finally:
-        open_task.close()
+        worker.close()
 
 
 def _connect(address: str | None, num_workers: int) -> None:

@@ -131,7 +131,7 @@ def mouth_window(points: Points, grid: Field) -> Field:
     away = np.hypot(
         (grid[..., 0] - centre[0]) / (0.85 * width), (grid[..., 1] - centre[1]) / (0.85 * width)
     )
-    return np.clip(2.2 - 1.7 * away, 0, 1)[..., None].astype(np.float32)
+    return np.asarray(np.clip(2.2 - 1.7 * away, 0, 1)[..., None], np.float32)
 
 
 def _jaw_share(points: Points) -> Points:
@@ -143,7 +143,7 @@ def _jaw_share(points: Points) -> Points:
     ramp = np.clip((y - mouth_y) / (lip_y - mouth_y), 0, 1)
     sides = np.clip(1 - ((x - middle_x) / half_width) ** 2, 0, 1)
     down = np.clip((y - lip_y) / (chin_y - lip_y), 0, 1)
-    return ramp * sides * (1 - (1 - _CHIN_SHARE) * down)
+    return np.asarray(ramp * sides * (1 - (1 - _CHIN_SHARE) * down))
 
 
 def _head_shifts(points: Points, places: Points) -> Points:
@@ -152,9 +152,9 @@ def _head_shifts(points: Points, places: Points) -> Points:
     chin = points[CHIN, :2]
     below = np.clip((places[:, 1] - chin[1]) / (0.8 * face_height), 0, 1)
     share = (1 - below * below * (3 - 2 * below))[:, None]
-    arm = places - (chin + [0, 0.3 * face_height])
+    arm = places - chin - np.array([0, 0.3 * face_height])
     zero, one = np.zeros(len(places)), np.full(len(places), face_height)
-    return share * np.stack(
+    shifts = np.stack(
         [
             np.stack([one, zero], axis=1),
             np.stack([zero, one], axis=1),
@@ -162,6 +162,7 @@ def _head_shifts(points: Points, places: Points) -> Points:
             arm,
         ]
     )
+    return np.asarray(share * shifts)
 
 
 def _turn_shifts(points: Points) -> Points:

@@ -4,6 +4,7 @@ In this room: curves over seconds, without a pixel. Not here: how a photograph i
 them (``talking_photo``).
 """
 
+# ruff: noqa: RUF001 - IPA letters are meant
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _CLOSURE_SMOOTHING_S = 0.013
 # A shape is reached as its sound begins, so the lips set out before it: in running speech lips lead
 # the voice by some tens of ms (Schwartz and Savariaux, PLoS Comput. Biol. 2014). A closure cannot
 # lead: sound would still come through. Value ours.
-_SHAPE_LEAD_S = 0.045
+_SHAPE_LEAD_S = 0.035
 _LOUDNESS_SMOOTHING_S = 0.040
 _MIN_BLINK_GAP_S, _MAX_BLINK_GAP_S, _BLINK_S = 1.6, 4.0, 0.24
 
@@ -130,8 +131,8 @@ def _loudness(speech: Speech, num_steps: int) -> NDArray[np.float64]:
     energy = np.concatenate(([0.0], np.cumsum(speech.pcm.astype(np.float64) ** 2)))
     edges = np.minimum(edges, len(speech.pcm))
     power = np.diff(energy[edges]) / np.maximum(np.diff(edges), 1)
-    rms = np.sqrt(gaussian_filter1d(power, _LOUDNESS_SMOOTHING_S / _STEP_S))
-    return np.clip(rms / max(float(np.percentile(rms, 95)), 1e-9), 0, 1)
+    rms: NDArray[np.float64] = np.sqrt(gaussian_filter1d(power, _LOUDNESS_SMOOTHING_S / _STEP_S))
+    return np.asarray(np.clip(rms / max(float(np.percentile(rms, 95)), 1e-9), 0, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class HeadMotion:
     amount: float = 1.0
 
     def at(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Pose [num_times, 6]: shift x, y (of face height), roll (rad), growth, yaw, pitch (rad)."""
+        """Pose [num_times, 6]: shift x, y (face heights), roll (rad), growth, yaw, pitch (rad)."""
         rng = np.random.default_rng(self.seed)
         sizes = np.array([0.035, 0.022, 0.030, 0.018, 0.075, 0.050]) * self.amount
         pose = np.zeros((len(times_s), len(sizes)))

@@ -43,6 +43,7 @@ class CommitHeader:
         fingerprints: fingerprint of each stage that took part.
         num_passes: video decode passes of the analysis.
         num_frames: frames decoded by them.
+        num_face_frames: faces meshed in them, one for each face and frame.
         num_corrupt: frames that the decoder marked as damaged.
         lost_s: seconds that no clip covers, by cause.
         stage_s: seconds of CPU time by stage.
@@ -63,6 +64,7 @@ class CommitHeader:
     fingerprints: dict[str, str] = field(default_factory=dict)
     num_passes: int = 0
     num_frames: int = 0
+    num_face_frames: int = 0
     num_corrupt: int = 0
     lost_s: dict[str, float] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)

@@ -189,6 +189,7 @@ class Measurer:
             "duration_s": losses.total_s,
             "num_passes": count.num_passes,
             "num_frames": count.num_frames,
+            "num_face_frames": sum(len(t.pts) for t in evidence.get(FaceTracks).tracks),
             "num_corrupt": count.num_corrupt,
             "lost_s": losses.by_reason(),
             "stage_s": {name: round(value, 3) for name, value in clock.seconds.items()},
@@ -245,7 +246,7 @@ class Measurer:
                 for track in tracks.tracks
                 for first, last in presence(track, tracks.frame_pts, max_gap)
             ],
-            frozen=evidence.get(PictureTrace).frozen_spans(),
+            frozen=evidence.get(PictureTrace).frozen_spans(self._pipeline.recipe.clips.max_frozen_s),
             voice=evidence.get(Voice),
             frame_pts=tracks.frame_pts,
             time_base=time_base,

@@ -84,23 +84,23 @@ def make_portrait(
 
     Args:
         person: who.
-        width_px, height_px: of the picture.
+        width_px: of the picture.
+        height_px: of the picture.
         face_ratio: height of the face as a share of the picture's.
+
+    Returns:
+        The still picture; one made before with the same arguments is given again.
 
     Raises:
         ValueError: the proportions leave no face that FaceMesh can find.
     """
     photo, opacity, points = _photo(person.mirrored)
     map_x, map_y = _proportions(person, points, width_px, height_px, face_ratio)
-    enlarged = cv2.remap(
-        photo, map_x, map_y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101
-    )
+    enlarged = cv2.remap(photo, map_x, map_y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
     # The photograph is small; enlarged, it lacks the fine contrast that a camera would give.
     softened = cv2.GaussianBlur(enlarged, (0, 0), 1.6)
     enlarged = cv2.addWeighted(enlarged, 1.9, softened, -0.9, 0)
-    opacity = cv2.remap(
-        opacity, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    opacity = cv2.remap(opacity, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     landmarks = _find_face(enlarged)
     if landmarks is None:
         raise ValueError(f"no face is left in person {person.name!r}: use proportions nearer 1.0")
@@ -117,7 +117,10 @@ def _photo(mirrored: bool) -> tuple[Picture, Picture, Points]:
     # Tightened, or the old background shows as a bright rim around the hair.
     opacity = (np.clip((share - 0.5) / 0.4, 0, 1) * 255).astype(np.uint8)
     if mirrored:
-        photo, opacity = np.ascontiguousarray(photo[:, ::-1]), np.ascontiguousarray(opacity[:, ::-1])
+        photo, opacity = (
+            np.ascontiguousarray(photo[:, ::-1]),
+            np.ascontiguousarray(opacity[:, ::-1]),
+        )
     landmarks = _find_face(photo)
     if landmarks is None:
         raise ValueError("FaceMesh found no face in the photograph: mediapipe's models are damaged")
@@ -191,12 +194,13 @@ def _recolour(picture: Picture, person: Person, landmarks: Points) -> Picture:
         result += _softened(orange, 1.2) * (suit.astype(np.float32) - result)
     result *= 1 + hair_share * (np.array(person.hair_tint, np.float32) - 1)
     result *= 1 + skin_share * (np.array(person.skin_tint, np.float32) - 1)
-    return np.clip(result, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(result, 0, 255), np.uint8)
 
 
 def _softened(chosen: NDArray[np.bool_], sigma_px: float) -> NDArray[np.float32]:
     """Which pixels are chosen, as shares [height, width, 1] with soft edges."""
-    return cv2.GaussianBlur(chosen.astype(np.float32), (0, 0), sigma_px)[..., None]
+    soft: NDArray[np.float32] = cv2.GaussianBlur(chosen.astype(np.float32), (0, 0), sigma_px)
+    return soft[..., None]
 
 
 def _wall(person: Person, width_px: int, height_px: int) -> Picture:
@@ -206,4 +210,4 @@ def _wall(person: Person, width_px: int, height_px: int) -> Picture:
     down = np.linspace(0, 1, height_px, dtype=np.float32)[:, None, None]
     patches = rng.standard_normal((6, 7)).astype(np.float32)
     light = cv2.resize(patches, (width_px, height_px), interpolation=cv2.INTER_CUBIC)[..., None]
-    return np.clip(top + (bottom - top) * down + 9 * light, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(top + (bottom - top) * down + 9 * light, 0, 255), np.uint8)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -173,10 +173,22 @@ def decide(folder: Folder, pipeline: Pipeline, sources: Sequence[Source]) -> Run
 
     Returns:
         The books.
+
+    Raises:
+        RunError: a commit was made by other stages than the pipeline's.
     """
-    commits = commits_by_source(Ledger(folder))
     wanted = {source.source_id for source in sources}
-    commits = {key: parts for key, parts in commits.items() if key in wanted}
+    found = commits_by_source(Ledger(folder))
+    commits = {key: parts for key, parts in found.items() if key in wanted}
+    fingerprints = pipeline.fingerprints()
+    for parts in commits.values():
+        for part in parts:
+            if not is_current(part.header, fingerprints):
+                raise RunError(
+                    f"{folder}: {part.header.uri} was measured by other stages than these "
+                    f"({_difference(part.header.fingerprints, fingerprints)}); "
+                    "call `curate run` again, which measures what has changed"
+                )
     dead = {letter.source_id: letter for letter in read_dead_letters(folder)}
     tables = [part.clips for parts in commits.values() for part in parts]
     schema = clip_schema(pipeline.fields)
@@ -363,6 +375,11 @@ def _letter(outcome: Outcome, source: Source | None, stage: str) -> DeadLetter:
         traceback=failure.traceback,
         attempts=failure.attempts,
     )
+
+
+def _difference(one: Mapping[str, str], other: Mapping[str, str]) -> str:
+    changed = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    return f"changed: {', '.join(changed)}"
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -49,7 +49,7 @@ def select(clips: pa.Table, pipeline: Pipeline) -> pa.Table:
     states = [verdict.state for verdict in verdicts]
     failed = [[_plain(gate) for gate in verdict.failed] for verdict in verdicts]
     if any(stage.name == "dedup" for stage in pipeline.stages):
-        kept = clips.filter(pa.array([state is ClipState.KEPT for state in states]))
+        kept = clips.filter(pa.array([state is ClipState.KEPT for state in states], pa.bool_()))
         doubles = near_duplicates(kept)
         for number, row in enumerate(rows):
             original = doubles.get(row["clip_id"])

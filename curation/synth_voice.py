@@ -121,7 +121,12 @@ _engine_lock = threading.Lock()  # the library keeps one global state
 
 
 def speak(
-    text: str, voice: Voice, *, seconds: float, sample_rate_hz: int = 48_000, lead_in_s: float = 0.15
+    text: str,
+    voice: Voice,
+    *,
+    seconds: float,
+    sample_rate_hz: int = 48_000,
+    lead_in_s: float = 0.15,
 ) -> Speech:
     """Say a text, again and again if it is short, for exactly so long.
 
@@ -179,10 +184,11 @@ def _timed(
 
 
 def room_noise(num_samples: int, *, seed: int) -> NDArray[np.float64]:
-    """Faint low-passed noise [num_samples], full scale 1, so that a pause is not digital silence."""
+    """Faint low-passed noise [num_samples]: with it a pause is not digital silence."""
     white = np.random.default_rng(seed).standard_normal(num_samples)
-    brown = lfilter([1.0], [1.0, -0.9], white)
-    return brown * (_ROOM_NOISE_RMS / max(float(np.std(brown)), 1e-12))
+    brown: NDArray[np.float64] = lfilter([1.0], [1.0, -0.9], white)
+    brown *= _ROOM_NOISE_RMS / max(float(np.std(brown)), 1e-12)
+    return brown
 
 
 def _synthesise(

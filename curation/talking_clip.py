@@ -89,7 +89,8 @@ def render_talking_clip(
             the same: a reader that honours time stamps finds ``av_offset_ms``, one that counts
             samples from the first does not.
         sample_rate_hz: of the sound.
-        face_ratio, head_amount: as in :func:`talking_frames`.
+        face_ratio: as in :func:`talking_frames`.
+        head_amount: as in :func:`talking_frames`.
 
     Returns:
         The speech that moves the lips, on the picture's own time.
@@ -97,9 +98,7 @@ def render_talking_clip(
     fps = Fraction(fps)
     num_frames = round(seconds * fps)
     exact_s = float(num_frames / fps)
-    speech = speak(
-        text, voice or Voice(), seconds=exact_s, sample_rate_hz=sample_rate_hz
-    )
+    speech = speak(text, voice or Voice(), seconds=exact_s, sample_rate_hz=sample_rate_hz)
     heard = audio_from or speech
     frames = talking_frames(
         person or Person("photograph"),
@@ -111,9 +110,7 @@ def render_talking_clip(
         head_amount=head_amount,
     )
     pcm = shifted(heard, av_offset_ms, seconds=exact_s)
-    write_clip(
-        path, frames, fps, pcm, heard.sample_rate_hz, audio_start_s=audio_start_s
-    )
+    write_clip(path, frames, fps, pcm, heard.sample_rate_hz, audio_start_s=audio_start_s)
     return speech
 
 
@@ -187,5 +184,9 @@ def _encode_sound(
     """Encode up to one AAC frame of samples from ``first`` on."""
     block = np.ascontiguousarray(pcm[None, first : first + _AAC_FRAME])
     frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = sample_rate_hz, first, Fraction(1, sample_rate_hz)
+    frame.sample_rate, frame.pts, frame.time_base = (
+        sample_rate_hz,
+        first,
+        Fraction(1, sample_rate_hz),
+    )
     container.mux(audio.encode(frame))

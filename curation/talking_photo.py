@@ -23,7 +23,7 @@ from curation.face_fields import (
     make_fields,
     mouth_window,
 )
-from curation.portrait import CHIN, NOSE_TIP, Picture, Points, Portrait
+from curation.portrait import NOSE_TIP, Picture, Points, Portrait
 
 _LIDS = (
     ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
@@ -109,10 +109,11 @@ class TalkingPhoto:
         rgb = cv2.blendLinear(rgb, self.portrait.wall_rgb, person_share, 1 - person_share)
         top, left = self._rng_offsets[index % len(self._rng_offsets)]
         window = np.s_[top : top + rgb.shape[0], left : left + rgb.shape[1]]
-        return cv2.subtract(cv2.add(rgb, self._noise_up[window]), self._noise_down[window])
+        noisy = cv2.subtract(cv2.add(rgb, self._noise_up[window]), self._noise_down[window])
+        return np.asarray(noisy)
 
     def _where_from(self, weights: Field) -> tuple[Field, Field, Points]:
-        """Source of every pixel (x, y [height, width]), and the parted lips [2, 11, 2] in pixels."""
+        """Source x and y of every pixel [height, width], and the parted lips [2, 11, 2]."""
         width_px, height_px = self._size_px
         upper = _inverse(np.tensordot(weights, self._fields_upper, 1), self._grid)
         lower = _inverse(np.tensordot(weights, self._fields_lower, 1), self._grid)
@@ -204,10 +205,12 @@ def _inverse(forward: Field, grid: Field) -> Field:
 def _enlarged(coarse: Field) -> Field:
     """A field on the grid's nodes, on the pixels of their cells."""
     rows, columns = coarse.shape[:2]
-    return cv2.resize(coarse, (columns * _GRID_STEP_PX, rows * _GRID_STEP_PX))
+    return np.asarray(cv2.resize(coarse, (columns * _GRID_STEP_PX, rows * _GRID_STEP_PX)))
 
 
-def _lid_field(points: Points, lids: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[int, int, Field]:
+def _lid_field(
+    points: Points, lids: tuple[tuple[int, ...], tuple[int, ...]]
+) -> tuple[int, int, Field]:
     """How far up the skin of a shut lid comes from: left, top, and [height, width] in pixels."""
     upper, lower = points[list(lids[0]), :2], points[list(lids[1]), :2]
     order_upper, order_lower = np.argsort(upper[:, 0]), np.argsort(lower[:, 0])
@@ -221,7 +224,7 @@ def _lid_field(points: Points, lids: tuple[tuple[int, ...], tuple[int, ...]]) ->
     skin_top = upper_y - 0.9 * open_px
     down = (rows - skin_top) / np.maximum(lower_y - skin_top, 1e-6)
     lift = np.clip(down, 0, 1) * open_px * np.clip(lower_y + 1 - rows, 0, 1)
-    return left, top, np.pad(lift, 1).astype(np.float32)[1:-1, 1:-1]
+    return left, top, lift.astype(np.float32)
 
 
 def _mouth_inside(portrait: Portrait) -> Picture:
@@ -241,4 +244,4 @@ def _mouth_inside(portrait: Portrait) -> Picture:
     tongue = np.exp(-(across**2) - (down / (0.14 * width)) ** 2)[..., None]
     dark = _DARK_MOUTH + 0.7 * tongue * (_TONGUE - _DARK_MOUTH)
     seen = portrait.person_rgb.astype(np.float32) * sides * 0.92
-    return np.clip(dark + teeth * (seen - dark), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(dark + teeth * (seen - dark), 0, 255), np.uint8)

@@ -105,7 +105,9 @@ def choose_voice(
         enough_s = enough_ratio * track.rows.shape[1] / SAMPLE_RATE_HZ
         for mix, weights, is_final in candidates(track):
             samples = weights @ track.rows
-            hearing = hear(samples) if is_final is not None else Hearing(np.zeros(0, np.float32), ())
+            hearing = (
+                hear(samples) if is_final is not None else Hearing(np.zeros(0, np.float32), ())
+            )
             num_heard += is_final is not None
             if best is None or _clearly_more(hearing.voiced_s, best[1].voiced_s):
                 pcm = Pcm(samples, track.start_time, missing=track.missing)
@@ -117,7 +119,9 @@ def choose_voice(
             break
     if best is None:
         if start is None:
-            raise MediaError(facts.uri, Reason.UNREADABLE, "no sample of the audio could be decoded")
+            raise MediaError(
+                facts.uri, Reason.UNREADABLE, "no sample of the audio could be decoded"
+            )
         pcm = Pcm(np.zeros(0, np.float32), start)
         return pcm, hear(pcm.samples), ChannelChoice(facts.audio[0].index, "none", 0.0, 0)
     choice = ChannelChoice(best[2].stream_index, best[2].mix, best[2].voiced_s, num_heard)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.transitions import TINY_PX
+from stages.transitions import TINY_PX, typical_step_s
 
 _SIDE = TINY_PX // 2
 _GRID = 8
@@ -19,16 +19,25 @@ _WINDOWS_S = (0.4, 0.8, 1.6)
 its middle part."""
 
 _STEP_S = 0.08
+_CUT_ALONE_S = 0.3
 _BLEND_RESIDUAL = 0.45
-"""Distance of the middle frame to the blend of both ends, over half of their distance: 0.01 to
+"""Distance of the middle frame to the blend of both ends, over that to the nearer end: 0.01 to
 0.35 in dissolves of talking people, 0.7 and more wherever something or the camera moves."""
 
-_BLEND_AREA = 0.7
-_BLEND_CORRELATION = 0.7
-_REPLACED_AREA = 0.9
+_UNLIKE_AREA = 0.7
+_UNLIKE_CORRELATION = 0.7
+"""Share of blocks that differ, and correlation, of two ends that may be two shots."""
+
 _STILL_AREA = 0.25
-"""Share of changed blocks: of a blend, of a wipe or slide (which replaces everything), and the
-most that either side of a wipe or slide may change of itself in half the time."""
+"""Most that either side of a wipe or slide may change of itself in half the time."""
+
+_SLIDE_RESIDUAL = 1.8
+"""As the residual of a blend: 2.4 to 2.8 when one picture pushes the other out, which in the
+middle resembles neither; 0.7 to 1.3 in motion."""
+
+_WIPE_PATCHES = 0.12
+"""Mean distance of the middle frame to the nearer end, pixel by pixel, over that of the ends: near
+0 when one picture uncovers the other, 0.25 and more in motion."""
 
 
 def find_gradual(
@@ -38,7 +47,8 @@ def find_gradual(
 
     For windows of several lengths, the frames at both ends and in the middle are compared. In a
     dissolve the middle lies on the line between two unlike ends; no motion does that. In a wipe
-    or slide the whole picture is replaced while it had been still before and is still after.
+    the middle is made of pieces of both, in a slide it is like neither, and in both the picture
+    was still before and is still after.
 
     Args:
         tiny: pictures (T, TINY_PX, TINY_PX), uint8.
@@ -69,50 +79,50 @@ def _halved(tiny: np.ndarray) -> np.ndarray:
 
 
 def _is_clean(small: np.ndarray, times_s: np.ndarray, cut: int) -> bool:
-    """Tell whether the picture stays much the same on either side of a cut.
-
-    A slide moves the whole picture, and the last step of it may look like a cut.
-    """
-    before = np.searchsorted(times_s, times_s[cut - 1] - _WINDOWS_S[0])
-    after = min(np.searchsorted(times_s, times_s[cut] + _WINDOWS_S[0]), len(small) - 1)
-    first, last = small[[before, cut]], small[[cut - 1, after]]
-    return bool(_changed_area(first, last).max() <= 0.5)
+    """Tell whether a cut stands alone: the last step of a slide may look like a cut, too."""
+    first = int(np.searchsorted(times_s, times_s[cut] - _CUT_ALONE_S))
+    last = int(np.searchsorted(times_s, times_s[cut] + _CUT_ALONE_S))
+    change = np.abs(np.diff(small[first : last + 1], axis=0)).mean(axis=1)
+    others = np.delete(change, cut - 1 - first)
+    return bool(change[cut - 1 - first] >= 4 * others.max(initial=0.0))
 
 
 def _hits(
     small: np.ndarray, times_s: np.ndarray, window_s: float, occupied: np.ndarray
 ) -> list[tuple[int, int]]:
     last = len(small) - 1
-    step_s = float(np.median(np.diff(times_s)))
-    middles = np.arange(0, last + 1, max(1, round(_STEP_S / max(step_s, 1e-3))))
+    middles = np.arange(0, last + 1, max(1, round(_STEP_S / typical_step_s(times_s))))
     offsets = [window_s * part for part in (-1.0, -0.5, 0.0, 0.5, 1.0)]
     at = [np.clip(np.searchsorted(times_s, times_s[middles] + o - 1e-6), 0, last) for o in offsets]
     inside = (at[3] - at[1] >= 4) & (times_s[at[3]] - times_s[at[1]] < 1.3 * window_s + 0.05)
     inside &= occupied[at[3]] - occupied[at[1]] == 0
     inside &= (times_s[middles] >= window_s / 2) & (times_s[middles] <= times_s[-1] - window_s / 2)
     at = [frames[inside] for frames in at]
-    unlike = _changed_area(small[at[1]], small[at[3]]) >= _BLEND_AREA
+    unlike = _changed_area(small[at[1]], small[at[3]]) >= _UNLIKE_AREA
     at = [frames[unlike] for frames in at]
     earlier, start, middle, end, later = (small[frames] for frames in at)
-    chosen = _is_blend(start, middle, end) | _is_replaced(earlier, start, end, later)
-    chosen &= _correlation(start, end) <= _BLEND_CORRELATION
+    still = np.maximum(_changed_area(earlier, start), _changed_area(end, later)) <= _STILL_AREA
+    blends, replaces = _of_middle(start, middle, end)
+    chosen = blends | (replaces & still)
+    chosen &= _correlation(start, end) <= _UNLIKE_CORRELATION
     return [(int(at[1][i]), int(at[3][i])) for i in np.flatnonzero(chosen)]
 
 
-def _is_blend(start: np.ndarray, middle: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _of_middle(
+    start: np.ndarray, middle: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tell where the middle is a blend of both ends, and where it is patches of both, or neither."""
     way = end - start
     length = (way * way).sum(axis=1) + 1.0
     position = ((middle - start) * way).sum(axis=1) / length
     rest = middle - start - position[:, None] * way
-    residual = 2 * np.sqrt((rest * rest).sum(axis=1) / length)
-    return (residual <= _BLEND_RESIDUAL) & (position > 0.25) & (position < 0.75)
-
-
-def _is_replaced(
-    earlier: np.ndarray, start: np.ndarray, end: np.ndarray, later: np.ndarray
-) -> np.ndarray:
-    still = np.maximum(_changed_area(earlier, start), _changed_area(end, later)) <= _STILL_AREA
-    return still & (_changed_area(start, end) >= _REPLACED_AREA)
+    deviation = np.sqrt((rest * rest).sum(axis=1) / length)
+    nearer = np.minimum(np.abs(middle - start), np.abs(middle - end)).mean(axis=1)
+    patches = nearer / np.maximum(np.abs(way).mean(axis=1), 1.0) <= _WIPE_PATCHES
+    halfway = (position > 0.25) & (position < 0.75)
+    to_nearer = np.clip(np.minimum(position, 1 - position), 0.05, 0.5)
+    blends = (deviation <= _BLEND_RESIDUAL * to_nearer) & halfway
+    return blends, (patches & halfway) | (2 * deviation >= _SLIDE_RESIDUAL)
 
 
 def _changed_area(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from stages.landmarks import INNER_LIP, LEFT_EYE, OUTER_LIP, RIGHT_EYE
 
 _MOVING_POINTS = OUTER_LIP + INNER_LIP + LEFT_EYE + RIGHT_EYE
 _UPPER_LIP, _LOWER_LIP = 13, 14
+_SYLLABLE_S = 0.16
 
 
 class FacesSettings(StageSettings):
@@ -201,7 +203,7 @@ def measure_face(
     ratios = [float(np.median(other.heights_px)) / height_px for other in others]
     num_others = sum(
         ratio >= settings.other_min_height_ratio
-        and expression_motion(other) >= settings.other_min_motion
+        and expression_motion(other, video.time_base) >= settings.other_min_motion
         for ratio, other in zip(ratios, others, strict=True)
     )
     return FacesMeasurement(
@@ -219,7 +221,7 @@ def measure_face(
         sharpness=float(np.median(track.sharpness)),
         visible_ratio=float(np.percentile(_visible(track, video), 5)),
         occluded_ratio=occluded_ratio(track),
-        motion=expression_motion(track),
+        motion=expression_motion(track, video.time_base),
         mouth_opening=float(np.nanmedian(opening)),
         mouth_motion=float(np.nanstd(opening)),
         head_speed=_head_speed(track, video, height_px),
@@ -259,22 +261,24 @@ def mouth_opening(track: FaceTrack) -> np.ndarray:
     return np.linalg.norm(points[:, _UPPER_LIP] - points[:, _LOWER_LIP], axis=-1)
 
 
-def expression_motion(track: FaceTrack) -> float:
+def expression_motion(track: FaceTrack, time_base: Fraction) -> float:
     """Movement of lips and eyes within the head: median over points of the spread over time.
 
     A printed face moves rigidly: what is left is the jitter of the mesh, about 0.003.
 
     Args:
-        track: at least two frames.
+        track: the track.
+        time_base: seconds per pts unit.
 
     Returns:
-        Spread in units of the eye distance; 0 for fewer frames.
+        Spread in units of the eye distance; 0 for less than two frames.
     """
     if len(track.pts) < 2:
         return 0.0
     points = track.pose.points_TPC[:, list(_MOVING_POINTS), :2]
-    # Differences at 4 frames drop slow drift of the fit, which is no expression.
-    lag = min(4, len(points) - 1)
+    # Differences over a syllable drop slow drift of the fit, which is no expression.
+    frame_s = float(np.median(np.diff(track.pts)) * time_base)
+    lag = min(max(1, round(_SYLLABLE_S / frame_s)), len(points) - 1)
     return float(np.nanmedian(np.nanstd(points[lag:] - points[:-lag], axis=0)))
 
 

@@ -36,8 +36,8 @@ from stages.transitions import (
     TINY_PX,
     Transition,
     contrast_of,
+    find_cuts,
     find_fades,
-    find_jumps,
     same_shot,
 )
 
@@ -51,7 +51,7 @@ class ShotsSettings(StageSettings):
         adaptive_threshold: how often a frame's change exceeds that of its neighbours;
             PySceneDetect's default.
         min_content_val: smallest change of a hard cut; PySceneDetect's default.
-        jump_prominence: how often a jump cut exceeds every change within a fifth of a second.
+        jump_prominence: how often a jump cut exceeds the changes of the frames around it.
             A dropped frame doubles a steady motion, two dropped frames treble it.
         flash_s: longest flash; PySceneDetect's flash filter merges cuts within 15 frames, but
             does not ask whether the picture came back, which is asked here.
@@ -115,10 +115,10 @@ class ShotsObserver(Observer):
     def observe(self, frame: FrameView) -> None:
         """Take one decoded frame."""
         picture = frame.thumbnail(self._settings.thumbnail_px)
-        tiny = cv2.resize(picture, (TINY_PX, TINY_PX), interpolation=cv2.INTER_AREA)
-        self._tiny.append(cv2.cvtColor(tiny, cv2.COLOR_RGB2GRAY))
         half = (picture.shape[1] // 2, picture.shape[0] // 2)
         small = cv2.resize(picture, half, interpolation=cv2.INTER_AREA)
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        self._tiny.append(cv2.resize(grey, (TINY_PX, TINY_PX), interpolation=cv2.INTER_AREA))
         last = self._last = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
         number = len(self._pts)
         if number == 0:
@@ -139,7 +139,7 @@ class ShotsObserver(Observer):
         tiny = np.stack(self._tiny)
         cuts = {cut for cut in self._cuts if 0 < cut < num_frames}
         contrast = contrast_of(tiny)
-        cuts |= find_jumps(tiny, contrast, times_s, self._settings.jump_prominence)
+        cuts = find_cuts(tiny, contrast, times_s, cuts, self._settings.jump_prominence)
         cuts = _without_flashes(sorted(cuts), tiny, times_s, self._settings.flash_s)
         found = [("cut", cut, cut) for cut in cuts]
         fades = [("fade", first, last) for first, last in find_fades(contrast, times_s)]

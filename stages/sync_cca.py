@@ -56,8 +56,9 @@ MIN_FRAMES = 25
 estimator cannot tell."""
 MIN_HALF_FRAMES = 50
 """Halves shorter than 2 s, the shortest calibrated length, are not asked for their own offset."""
-MIN_HALF_CONFIDENCE = 0.5
-"""A half that more likely does not match than does cannot tell its offset."""
+MIN_HALF_CONFIDENCE = 0.7
+"""Below it a half cannot tell its offset: at 0.7, 3 to 5 % of held-out segments of 2 to 5 s with
+their own voice are off by more than 100 ms, without it 12 to 15 % (sync_cca.md)."""
 CALIBRATED_FRAMES = (50, 250)
 """Lengths that the confidence was calibrated over (2 to 10 s); outside, the nearest counts."""
 
@@ -238,8 +239,8 @@ class CcaSync:
 
     Attributes:
         canonical_PC: (478, 3) frontal mean face that poses are fitted to.
-        pca_XF: (195, 24) principal directions of lip movement.
-        video_FK: (385, K) canonical directions of the picture.
+        pca_XF: (195, 16) principal directions of lip movement.
+        video_FK: (273, K) canonical directions of the picture.
         audio_FK: (280, K) canonical directions of the sound.
         weight_K: weights of the pairs in the score: squares of their canonical correlations.
         logit: weights of (1, score, margin, ln seconds, score * ln s, margin * ln s).

@@ -61,10 +61,14 @@ def contrast_of(tiny: np.ndarray) -> np.ndarray:
     return np.array([cv2.meanStdDev(picture)[1][0, 0] for picture in tiny])
 
 
-def find_jumps(
-    tiny: np.ndarray, contrast: np.ndarray, times_s: np.ndarray, prominence: float
+def find_cuts(
+    tiny: np.ndarray,
+    contrast: np.ndarray,
+    times_s: np.ndarray,
+    candidates: set[int],
+    prominence: float,
 ) -> set[int]:
-    """Find single-frame jumps: same place and person, but time was cut out.
+    """Confirm hard cuts, and find single-frame jumps: same place and person, but time was cut out.
 
     The difference of neighbours is what a change of brightness and contrast leaves unexplained,
     averaged over the most changed quarter of the picture, so that bars do not dilute it.
@@ -73,29 +77,32 @@ def find_jumps(
         tiny: pictures (T, TINY_PX, TINY_PX), uint8.
         contrast: of each, see :func:`contrast_of`.
         times_s: their times (T,).
-        prominence: how often the jump exceeds every difference within 0.2 s.
+        candidates: numbers of first frames after what may be a cut. Confirmed if the picture's
+            structure changed (in dark pictures hue is noise), and not less than around it.
+        prominence: how often a jump exceeds the three differences before and after.
 
     Returns:
-        Numbers of the first frames after a jump.
+        Numbers of the first frames after a cut or a jump.
     """
-    num_frames = len(tiny)
-    if num_frames < 3:
+    if len(tiny) < 2:
         return set()
-    change = np.zeros(num_frames)
-    area = np.zeros(num_frames)
-    limit = np.clip(0.15 * np.maximum(contrast[1:], contrast[:-1]), 3.0, 8.0)
-    for first in range(0, num_frames - 1, 512):
-        part = tiny[first : first + 513].astype(np.float32)
-        change[first + 1 : first + len(part)] = _unexplained(part)
-        blocks = _blocks(np.abs(np.diff(part, axis=0)))
-        share = blocks > np.maximum(1.5, 0.05 * contrast[first : first + len(part) - 1, None])
-        area[first + 1 : first + len(part)] = share.mean(axis=1)
-    step_s = float(np.median(np.diff(times_s)))
-    reach = max(_JUMP_MIN_FRAMES, round(_JUMP_WINDOW_S / max(step_s, 1e-3)))
-    rivals = _largest_neighbour(change, reach)
-    jumps = change >= prominence * np.maximum(rivals, 1.0)
-    jumps[1:] &= (change[1:] >= limit) & (area[1:] >= _JUMP_AREA)
-    return {int(number) for number in np.flatnonzero(jumps) if number > 0}
+    change, area = _changes(tiny, contrast)
+    limit = np.r_[np.inf, np.clip(0.15 * np.maximum(contrast[1:], contrast[:-1]), 3.0, 8.0)]
+    reach = max(_JUMP_MIN_FRAMES, round(_JUMP_WINDOW_S / typical_step_s(times_s)))
+    jumps = change >= prominence * np.maximum(_largest_neighbour(change, 3), 1.0)
+    jumps &= change >= 2 * np.maximum(_largest_neighbour(change, reach), 1.0)
+    jumps &= (change >= limit) & (area >= _JUMP_AREA)
+    chosen = sorted(candidates)
+    ordinary = change.copy()
+    ordinary[chosen] = 0.0
+    rivals = _largest_neighbour(ordinary, _JUMP_MIN_FRAMES)
+    confirmed = {c for c in chosen if change[c] >= max(limit[c], 1.2 * rivals[c])}
+    return confirmed | {int(number) for number in np.flatnonzero(jumps)}
+
+
+def typical_step_s(times_s: np.ndarray) -> float:
+    """Median time from frame to frame, in seconds."""
+    return max(float(np.median(np.diff(times_s))), 1e-3)
 
 
 def find_fades(contrast: np.ndarray, times_s: np.ndarray) -> list[tuple[int, int]]:
@@ -120,6 +127,18 @@ def find_fades(contrast: np.ndarray, times_s: np.ndarray) -> list[tuple[int, int
                 start = fades.pop()[0]
             fades.append((start, end))
     return fades
+
+
+def _changes(tiny: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unexplained difference to the frame before (T,), and the share of blocks that changed (T,)."""
+    change, area = np.zeros(len(tiny)), np.zeros(len(tiny))
+    for first in range(0, len(tiny) - 1, 512):
+        part = tiny[first : first + 513].astype(np.float32)
+        rows = slice(first + 1, first + len(part))
+        change[rows] = _unexplained(part)
+        visible = np.maximum(1.5, 0.05 * contrast[rows, None])
+        area[rows] = (_blocks(np.abs(np.diff(part, axis=0))) > visible).mean(axis=1)
+    return change, area
 
 
 def _unexplained(pictures: np.ndarray) -> np.ndarray:

@@ -158,7 +158,9 @@ def segments_of(
     if start is not None:
         found.append((start, num_samples if quiet_from is None else quiet_from))
     long_enough = [
-        (first, last) for first, last in found if last - first >= settings.min_speech_s * SAMPLE_RATE_HZ
+        (first, last)
+        for first, last in found
+        if last - first >= settings.min_speech_s * SAMPLE_RATE_HZ
     ]
     return _padded(long_enough, num_samples, round(settings.pad_s * SAMPLE_RATE_HZ))
 

@@ -32,7 +32,19 @@ def facts_of(path: Path) -> SourceFacts:
             for stream in container.streams.audio
         )
     picture = VideoFacts(
-        0, "h264", "yuv420p", 64, 64, 64, 64, 0, Fraction(1), Fraction(25), Fraction(1, 25), False, 1
+        0,
+        "h264",
+        "yuv420p",
+        64,
+        64,
+        64,
+        64,
+        0,
+        Fraction(1),
+        Fraction(25),
+        Fraction(1, 25),
+        False,
+        1,
     )
     return SourceFacts(str(path), "id", path.stat().st_size, "mov", None, picture, audio)
 
@@ -201,9 +213,7 @@ def test_slices_tile_and_are_padded_with_zeros() -> None:
 
 def test_every_25_fps_clip_has_its_exact_number_of_samples() -> None:
     pcm = Pcm(np.ones(160_000, np.float32), Fraction(377, 44100))
-    lengths = {
-        len(pcm.slice(Fraction(k, 25), Fraction(k + 75, 25))) for k in range(200)
-    }
+    lengths = {len(pcm.slice(Fraction(k, 25), Fraction(k + 75, 25))) for k in range(200)}
     assert lengths == {48_000}
 
 

@@ -1,5 +1,9 @@
 """Pose is taken out of a mesh, and its angles have the signs that the docstrings promise."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,9 +20,16 @@ def turn(yaw_deg: float, pitch_deg: float, roll_deg: float) -> mesh.FloatArray:
     return np.asarray(to_the_right @ upwards @ clockwise)
 
 
-def test_importing_reads_no_file() -> None:
-    mesh.canonical_face.cache_clear()
-    assert mesh.canonical_face.cache_info().currsize == 0
+def test_importing_reads_no_file_and_needs_numpy_alone() -> None:
+    program = (
+        "import sys; from stages.landmarks import canonical_face as face; "
+        "print(face.cache_info().currsize, {'scipy', 'cv2', 'mediapipe'} & set(sys.modules))"
+    )
+    root = Path(mesh.__file__).parents[1]
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split(maxsplit=1) == ["0", "set()\n"]
 
 
 def test_index_sets_have_the_documented_sizes_and_no_duplicates() -> None:

@@ -1,0 +1,54 @@
+"""Engines: one outcome for each item, whatever an item does to its worker."""
+
+import sys
+
+import pytest
+
+from curation.engine import InlineEngine, Item
+from tests.curation.poison import Poison
+
+ITEMS = [Item(str(n), n) for n in range(6)]
+
+
+def outcomes(engine, items, deadline_s=60.0):
+    found = list(engine.run(Poison(), items, deadline_s))
+    assert len(found) == len(items)
+    return {outcome.key: outcome for outcome in found}
+
+
+def test_inline_gives_results_and_keeps_exceptions_as_values():
+    found = outcomes(InlineEngine(), [*ITEMS, Item("bad", "raise")])
+    assert [found[str(n)].result for n in range(6)] == [n * n for n in range(6)]
+    failure = found["bad"].failure
+    assert failure is not None
+    assert (failure.cause, failure.message) == ("ValueError", "bad row")
+    assert "poison.py" in failure.traceback
+
+
+def test_no_items_open_nothing():
+    class Unopenable:
+        def open(self):
+            raise AssertionError("opened")
+
+    assert list(InlineEngine().run(Unopenable(), [], 1.0)) == []
+
+
+@pytest.mark.timeout(240)
+def test_ray_loses_only_the_rows_that_kill_their_worker():
+    from ray import cloudpickle
+
+    from curation.engine_ray import RayEngine
+
+    cloudpickle.register_pickle_by_value(sys.modules["tests.curation.poison"])
+    bad = ["raise", "exit", "segfault", "hang"]
+    engine = RayEngine(num_workers=2)
+    try:
+        items = [*ITEMS[:3], *(Item(name, name) for name in bad), *ITEMS[3:]]
+        found = outcomes(engine, items, deadline_s=5.0)
+    finally:
+        engine.close()
+    assert [found[str(n)].result for n in range(6)] == [n * n for n in range(6)]
+    causes = {name: found[name].failure.cause for name in bad}
+    assert causes["raise"] == "ValueError"
+    assert causes["exit"] == causes["segfault"] == "WorkerDied"
+    assert causes["hang"] in ("DeadlineExceeded", "WorkerDied")
