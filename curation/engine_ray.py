@@ -8,6 +8,7 @@ worker died is tried once more, alone, in a process of its own.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import threading
@@ -94,9 +95,8 @@ class RayEngine:
             batch_size=1,
             num_cpus=self._cpus_per_worker,
             compute=ActorPoolStrategy(size=min(self.num_workers, len(items))),
-            max_restarts=-1,
-            max_task_retries=0,
             runtime_env={"env_vars": _WORKER_ENV},
+            ray_remote_args_fn=_actor_options,
         )
         try:
             for row in dataset.iter_rows():
@@ -149,11 +149,18 @@ def _work_alone(task: bytes, item: bytes) -> bytes:
         worker.close()
 
 
+def _actor_options() -> dict[str, int]:
+    """A dead worker is replaced; the item that killed it is not given to the next one."""
+    return {"max_restarts": -1, "max_task_retries": 0}
+
+
 def _connect(address: str | None, num_workers: int) -> None:
     if ray.is_initialized():
         return
     # Inside a submitted job Ray names the cluster in this variable.
     address = address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")

@@ -54,7 +54,8 @@ class Track:
 
     Attributes:
         stream_index: index of the stream in the container.
-        channels: name of each channel as FFmpeg has it, ``FL``, ``FC``, ...
+        channels: name of each channel as FFmpeg has it, ``FL``, ``FC``, ...; ``NONE`` where the
+            file does not say.
         rows: (channels, N) float32 at 16 kHz.
         start_time: exact time of the first sample.
         missing: stretches without sound, in seconds.

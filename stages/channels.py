@@ -52,6 +52,14 @@ CLEARLY_MORE = (1.2, 0.5)
 WEAK_SIDE = 0.1
 """A side with less than this share of the middle's power is room and residue, not a voice."""
 
+_LAYOUTS = {
+    1: ("FC",),
+    2: ("FL", "FR"),
+    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
+"""FFmpeg's order of so many channels, where the file does not say (PCM in Matroska and AVI does not)."""
+
 MAX_TRACKS = 8
 """Tracks that are tried."""
 
@@ -146,7 +154,7 @@ def candidates(track: Track) -> Iterator[tuple[str, np.ndarray, bool | None]]:
         return
     floor = SILENT_SHARE * powers.max()
     yielded: list[np.ndarray] = []
-    for name, weights in _ordered(track.channels, gram, floor):
+    for name, weights in _ordered(_named(track.channels), gram, floor):
         power = weights @ gram @ weights
         if power < floor:
             continue
@@ -182,6 +190,13 @@ def _ordered(
     loudest_first = sorted(audible, key=lambda number: -powers[number])
     singles = [(channels[n], single[n]) for n in loudest_first if channels[n] != "LFE"]
     return [*order, pair[0], *singles, *pair[1:]]
+
+
+def _named(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) == len(names) and "NONE" not in names:
+        return names
+    unknown = tuple(f"channel {number + 1}" for number in range(len(names)))
+    return _LAYOUTS.get(len(names), unknown)
 
 
 def _front(channels: tuple[str, ...]) -> tuple[int, int]:

@@ -144,7 +144,8 @@ def sharpness(tiles: np.ndarray) -> tuple[float, float]:
     level = tiles.reshape(-1, width).astype(np.float32)
     powers = []
     for octave in range(4):
-        blurred = cv2.GaussianBlur(level, (0, 0), 1.0 if octave in (0, 2) else 3.0**0.5)
+        size_px, sigma = (7, 1.0) if octave in (0, 2) else (11, 3.0**0.5)
+        blurred = cv2.GaussianBlur(level, (size_px, size_px), sigma)
         rim = max(1, _RIM >> (octave // 2 + octave // 3))
         bands = ((level - blurred) ** 2).reshape(count, -1, level.shape[1])
         powers.append(bands[:, rim:-rim, rim:-rim].mean(axis=(1, 2)))

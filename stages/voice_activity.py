@@ -81,7 +81,7 @@ class Hearing:
 class VoiceDetector:
     """Silero VAD, loaded once a worker, on one thread."""
 
-    def __init__(self, settings: VoiceActivitySettings) -> None:
+    def __init__(self, settings: VoiceActivitySettings, batch_hops: int = BATCH_HOPS) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -89,6 +89,7 @@ class VoiceDetector:
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 4
         self._settings = settings
+        self._batch_hops = batch_hops
         self._session: Any = onnxruntime.InferenceSession(
             str(model_path()), sess_options=options, providers=["CPUExecutionProvider"]
         )
@@ -113,8 +114,8 @@ class VoiceDetector:
         hidden = np.zeros((1, 1, 128), np.float32)
         cell = hidden
         parts = []
-        for first_hop in range(0, num_hops, BATCH_HOPS):
-            last_hop = min(num_hops, first_hop + BATCH_HOPS)
+        for first_hop in range(0, num_hops, self._batch_hops):
+            last_hop = min(num_hops, first_hop + self._batch_hops)
             first = first_hop * HOP - CONTEXT
             padded = np.zeros(CONTEXT + (last_hop - first_hop) * HOP, np.float32)
             part = samples[max(0, first) : last_hop * HOP] * gain
@@ -167,6 +168,9 @@ def segments_of(
 
 def model_path() -> Path:
     """Where the network lies.
+
+    Returns:
+        Path inside the installed package.
 
     Raises:
         StageError: faster-whisper is not installed.

@@ -32,19 +32,20 @@ def facts_of(path: Path) -> SourceFacts:
             for stream in container.streams.audio
         )
     picture = VideoFacts(
-        0,
-        "h264",
-        "yuv420p",
-        64,
-        64,
-        64,
-        64,
-        0,
-        Fraction(1),
-        Fraction(25),
-        Fraction(1, 25),
-        False,
-        1,
+        index=0,
+        codec="h264",
+        pixel_format="yuv420p",
+        coded_width_px=64,
+        coded_height_px=64,
+        width_px=64,
+        height_px=64,
+        rotation_deg=0,
+        pixel_aspect=Fraction(1),
+        frame_rate=Fraction(25),
+        time_base=Fraction(1, 25),
+        start_time=Fraction(0),
+        is_interlaced=False,
+        transfer=1,
     )
     return SourceFacts(str(path), "id", path.stat().st_size, "mov", None, picture, audio)
 

@@ -133,7 +133,9 @@ def test_no_clip_crosses_a_transition_or_a_frozen_stretch() -> None:
 
 
 def test_each_track_gets_its_clips_and_shared_time_counts_once() -> None:
-    clips, losses = cut(250, voice_of((0.0, 10.0)), presences=[(0, 0, 249 * FRAME), (1, 0, 99 * FRAME)])
+    clips, losses = cut(
+        250, voice_of((0.0, 10.0)), presences=[(0, 0, 249 * FRAME), (1, 0, 99 * FRAME)]
+    )
     assert [(clip.track, clip.span.end_s) for clip in clips] == [(0, 10.0), (1, 4.0)]
     assert losses.kept_s == losses.total_s == 10.0
 
@@ -201,12 +203,13 @@ def sources(draw: st.DrawFn) -> dict[str, object]:
         "frame_pts": pts,
         "time_base": TIME_BASE,
         "settings": ClipSettings(
-            min_clip_s=draw(st.sampled_from([1.0, 3.0])), max_clip_s=draw(st.sampled_from([6.0, 15.0]))
+            min_clip_s=draw(st.sampled_from([1.0, 3.0])),
+            max_clip_s=draw(st.sampled_from([6.0, 15.0])),
         ),
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(sources())
 def test_every_clip_keeps_the_rules_and_the_seconds_balance(source: dict[str, object]) -> None:
     clips, losses = cut_clips(**source)  # type: ignore[arg-type]

@@ -1,0 +1,62 @@
+"""Footage that several tests share, made once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from curation.cast import ANNA, ANNA_VOICE, BORIS, BORIS_VOICE
+from curation.demo import make_demo_footage
+from curation.talking_clip import render_talking_clip
+
+SHIFTED = {
+    "off_p160_25fps.mp4": (Fraction(25), 160.0),
+    "off_m160_30fps.mp4": (Fraction(30), -160.0),
+    "off_p240_24fps.mkv": (Fraction(24), 240.0),
+    "off_m240_ntsc.mp4": (Fraction(30000, 1001), -240.0),
+}
+"""Clips shifted by known amounts, + = audio later than picture, on several frame rates."""
+
+
+@pytest.fixture(scope="session")
+def footage(tmp_path_factory) -> Path:
+    """A few demo files, good and bad."""
+    folder = tmp_path_factory.mktemp("footage")
+    make_demo_footage(
+        folder,
+        only=("good_25fps.mp4", "dubbed.mp4", "two_shots.mp4", "no_audio.mp4", "truncated.mp4",
+              "text_named.mp4"),
+    )
+    (folder / "truth.json").unlink()
+    (folder / "empty.mp4").write_bytes(b"")
+    shutil.copy(folder / "good_25fps.mp4", folder / "good_copy.mp4")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shifted(tmp_path_factory) -> Path:
+    """One clip a known shift."""
+    folder = tmp_path_factory.mktemp("shifted")
+    for number, (name, (fps, offset_ms)) in enumerate(SHIFTED.items()):
+        render_talking_clip(
+            folder / name,
+            seconds=6,
+            fps=fps,
+            person=(ANNA, BORIS)[number % 2],
+            voice=(ANNA_VOICE, BORIS_VOICE)[number % 2],
+            av_offset_ms=offset_ms,
+        )
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
