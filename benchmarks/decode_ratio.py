@@ -101,19 +101,27 @@ def show(title: str, rows: list[Row]) -> None:
     excess_ms = np.array([1000 * (row.measure_cpu_s - row.decode_cpu_s) for row in rows])
     counts = np.array([(row.num_face_frames, row.num_frames) for row in rows], float)
     (face_ms, frame_ms), _ = nnls(counts, excess_ms)
-    print(f"{title}: {len(rows)} files, {int(counts[:, 1].sum())} frames, "
-          f"{int(counts[:, 0].sum())} faces meshed")
-    print(f"  measure / bare decode   CPU {total['measure_cpu_s'] / total['decode_cpu_s']:.2f}   "
-          f"wall {total['measure_wall_s'] / total['decode_wall_s']:.2f}")
-    print(f"  CPU beyond the decode   {face_ms + frame_ms:.2f} ms a frame with one face, "
-          f"{frame_ms:.2f} ms any other (least squares)")
+    print(
+        f"{title}: {len(rows)} files, {int(counts[:, 1].sum())} frames, "
+        f"{int(counts[:, 0].sum())} faces meshed"
+    )
+    print(
+        f"  measure / bare decode   CPU {total['measure_cpu_s'] / total['decode_cpu_s']:.2f}   "
+        f"wall {total['measure_wall_s'] / total['decode_wall_s']:.2f}"
+    )
+    print(
+        f"  CPU beyond the decode   {face_ms + frame_ms:.2f} ms a frame with one face, "
+        f"{frame_ms:.2f} ms any other (least squares)"
+    )
     none = [row for row in rows if row.num_face_frames < 0.02 * row.num_frames]
     single = [row for row in rows if 0.95 < row.num_face_frames / row.num_frames < 1.05]
     for what, some in (("with one face throughout", single), ("without a face", none)):
         if some:
             each = sum(r.measure_cpu_s - r.decode_cpu_s for r in some)
-            print(f"  files {what}: {len(some)}, "
-                  f"{1000 * each / sum(r.num_frames for r in some):.2f} ms a frame")
+            print(
+                f"  files {what}: {len(some)}, "
+                f"{1000 * each / sum(r.num_frames for r in some):.2f} ms a frame"
+            )
 
 
 def synthetic_1080p(folder: Path) -> list[str]:
@@ -181,8 +189,10 @@ def _memory_child(minutes: int) -> None:
         for segment in range(first.num_segments if first.num_segments > 1 else 0):
             measurer(Unit(source, segment, first.num_segments))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"  memory of a worker, {minutes}-minute source: peak {peak / 1024:.0f} MiB "
-          f"(before it: {before / 1024:.0f})")
+    print(
+        f"  memory of a worker, {minutes}-minute source: peak {peak / 1024:.0f} MiB "
+        f"(before it: {before / 1024:.0f})"
+    )
 
 
 def _repeat(uri: str, to: str, length_s: float) -> None:

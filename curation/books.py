@@ -92,9 +92,9 @@ def source_table(
     """
     found: Counter[str] = Counter()
     kept: Counter[str] = Counter()
-    for row in clips.select(["source_id", "state"]).to_pylist():
-        found[row["source_id"]] += 1
-        kept[row["source_id"]] += row["state"] == ClipState.KEPT
+    for clip in clips.select(["source_id", "state"]).to_pylist():
+        found[clip["source_id"]] += 1
+        kept[clip["source_id"]] += clip["state"] == ClipState.KEPT
     rows = []
     first_of: dict[str, str] = {}
     for source in sources:

@@ -204,7 +204,9 @@ def _stored_recipe(folder: Folder) -> Recipe:
 
     known = read_run_file(folder)
     if known is None:
-        raise RunError(f"{folder}: not a run directory, it has no run.json; begin with `curate run`")
+        raise RunError(
+            f"{folder}: not a run directory, it has no run.json; begin with `curate run`"
+        )
     return check_recipe(known["recipe"], f"{folder}/run.json")
 
 

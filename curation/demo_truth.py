@@ -63,7 +63,9 @@ def compare(truths: Sequence[Truth], run: Folder) -> list[tuple[Truth, Found | N
     Returns:
         Each truth with what was found; ``None`` if the run does not know the file.
     """
-    sources = {row["uri"].rsplit("/", 1)[-1]: row for row in read_table(run, "sources.parquet").to_pylist()}
+    sources = {
+        row["uri"].rsplit("/", 1)[-1]: row for row in read_table(run, "sources.parquet").to_pylist()
+    }
     clips = read_table(run, "clips.parquet").to_pylist()
     pairs: list[tuple[Truth, Found | None]] = []
     for truth in truths:

@@ -103,9 +103,7 @@ def select_again(folder: Folder, recipe: Recipe, overrides: Sequence[str]) -> di
     sources = identify_stored(folder)
     decide(folder, pipeline, sources)
     known = read_run_file(folder) or {}
-    write_run_file(
-        folder, {**known, "recipe": recipe.resolved(), "recipe_digest": recipe.digest}
-    )
+    write_run_file(folder, {**known, "recipe": recipe.resolved(), "recipe_digest": recipe.digest})
     states = after["state"].to_pylist()
     return {
         **asdict(difference),
@@ -156,7 +154,9 @@ def pack_again(
 def stored_inputs(folder: Folder) -> list[str]:
     """URIs of the inputs of a run."""
     if not folder.exists("sources.parquet"):
-        raise RunError(f"{folder}: no sources.parquet; the run did not get so far, call `curate run`")
+        raise RunError(
+            f"{folder}: no sources.parquet; the run did not get so far, call `curate run`"
+        )
     return list(read_table(folder, "sources.parquet")["uri"].to_pylist())
 
 

@@ -112,17 +112,14 @@ def _encode(
             "x264-params": f"keyint={keyint}:min-keyint={keyint}:scenecut=0:threads=1",
         }
         shaper = _Shaper(facts, width, height)
-        last: tuple[int, VideoFrame] | None = None
+        shaped: VideoFrame | None = None
         for frame in nearest(reader.frames(), reader.start, settings.frame_rate_fps, num_wanted):
-            pts = frame.pts
-            if last is None or last[0] != pts:
-                picture = shaper.shape(frame)
-                last = (pts, picture)
-            picture = last[1]
-            picture.pts = len(shown)
-            picture.time_base = Fraction(1, settings.frame_rate_fps)
-            shown.append(pts)
-            out.mux(stream.encode(picture))
+            if shaped is None or shown[-1] != frame.pts:
+                shaped = shaper.shape(frame)
+            shaped.pts = len(shown)
+            shaped.time_base = Fraction(1, settings.frame_rate_fps)
+            shown.append(_pts(frame))
+            out.mux(stream.encode(shaped))
         if shown:
             out.mux(stream.encode(None))
 
@@ -172,8 +169,14 @@ def nearest(
         number += 1
 
 
+def _pts(frame: VideoFrame) -> int:
+    assert frame.pts is not None  # readers drop frames without a time stamp
+    return frame.pts
+
+
 def _time(frame: VideoFrame) -> Fraction:
-    return Fraction(frame.pts) * frame.time_base
+    assert frame.time_base is not None
+    return _pts(frame) * frame.time_base
 
 
 class _SpanReader:
@@ -270,6 +273,8 @@ def _graph(frame: VideoFrame, filters: list[tuple[str, str]]) -> Graph:
 def _pulled(graph: Graph) -> Iterator[VideoFrame]:
     while True:
         try:
-            yield graph.pull()
+            frame = graph.pull()
+            assert isinstance(frame, VideoFrame)
+            yield frame
         except (av.BlockingIOError, av.EOFError):
             return

@@ -57,7 +57,7 @@ class Outcome:
 class OpenTask(Protocol):
     """A task in a worker: what is heavy is loaded."""
 
-    def __call__(self, payload: Any) -> Any:
+    def __call__(self, payload: Any, /) -> Any:
         """Work on one item and return a small picklable result."""
 
     def close(self) -> None:

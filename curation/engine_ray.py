@@ -85,9 +85,7 @@ class RayEngine:
         """Leave the cluster; a private one ends."""
         ray.shutdown()
 
-    def _main_pass(
-        self, task: Task, items: Sequence[Item], deadline_s: float
-    ) -> Iterator[Outcome]:
+    def _main_pass(self, task: Task, items: Sequence[Item], deadline_s: float) -> Iterator[Outcome]:
         rows = [{"item": pickle.dumps(item)} for item in items]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _PoolWorker,
@@ -176,6 +174,4 @@ def _connect(address: str | None, num_workers: int) -> None:
                 logging_level="ERROR",
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(
-            f"--address {address}: no Ray cluster answers there: {error}"
-        ) from error
+        raise EngineError(f"--address {address}: no Ray cluster answers there: {error}") from error

@@ -25,8 +25,11 @@ from manifests.ids import content_id
 from manifests.storage import Folder
 
 MEDIA_EXTENSIONS = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .wmv .flv .mpg .mpeg .m2v .ts .mts .m2ts .vob .3gp .3g2 "
-    ".ogv .mxf .asf .f4v .rm .rmvb .divx".split()
+    {
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v"),
+        *(".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".rm", ".rmvb"),
+        *(".ts", ".vob", ".webm", ".wmv"),
+    }
 )
 LIST_EXTENSIONS = frozenset({".txt", ".csv", ".jsonl", ".parquet"})
 NUM_READERS = 16

@@ -7,7 +7,7 @@ ends in a typed rejection; what nobody foresaw goes up to the worker boundary.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ from stages.errors import MediaError
 from stages.face_track import FaceTracks, pack_track
 from stages.faces import presence
 from stages.facts import SourceFacts, facts_to_json
-from stages.picture import PictureTrace
+from stages.picture_records import PictureTrace
 from stages.probe import probe
 from stages.shots import ShotList
 from stages.speech import Voice
@@ -82,7 +82,7 @@ class Measured:
 class _Clock:
     """CPU seconds by stage."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -196,7 +196,9 @@ class Measurer:
         }
         if not views:
             reason = losses.main_reason()
-            detail = f"no clip: {', '.join(f'{k} {v:.1f} s' for k, v in losses.by_reason().items())}"
+            detail = (
+                f"no clip: {', '.join(f'{k} {v:.1f} s' for k, v in losses.by_reason().items())}"
+            )
             return self._commit(
                 CommitHeader(**header, state=SourceState.REJECTED, reason=reason, detail=detail), []
             )
@@ -246,15 +248,15 @@ class Measurer:
                 for track in tracks.tracks
                 for first, last in presence(track, tracks.frame_pts, max_gap)
             ],
-            frozen=evidence.get(PictureTrace).frozen_spans(self._pipeline.recipe.clips.max_frozen_s),
+            frozen=evidence.get(PictureTrace).frozen_spans(
+                self._pipeline.recipe.clips.max_frozen_s
+            ),
             voice=evidence.get(Voice),
             frame_pts=tracks.frame_pts,
             time_base=time_base,
             settings=self._pipeline.recipe.clips,
         )
-        views = [
-            ClipView(Clip(facts.source_id, cut.span, cut.track), evidence) for cut in spans
-        ]
+        views = [ClipView(Clip(facts.source_id, cut.span, cut.track), evidence) for cut in spans]
         return sorted(views, key=lambda v: (v.clip.span.start, v.clip.track)), losses
 
     def _apply(self, stage: Stage[Any], views: list[ClipView]) -> None:
@@ -304,9 +306,7 @@ class Measurer:
             "start_s": span.start_s,
             "duration_s": span.duration_s,
             "state": str(verdict.state),
-            "failed_gates": [
-                {**vars(gate), "reason": str(gate.reason)} for gate in verdict.failed
-            ],
+            "failed_gates": [{**vars(gate), "reason": str(gate.reason)} for gate in verdict.failed],
             "measured_stages": names,
             **values,
             "audio_flac": encode_flac(pcm.slice(start_s, span.end_s + SOUND_MARGIN_S)),

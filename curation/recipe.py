@@ -104,7 +104,9 @@ class Recipe(BaseModel):
     @cached_property
     def digest(self) -> str:
         """16 hex characters that name everything which shapes the dataset."""
-        return _digest({k: v for k, v in self.resolved().items() if k not in ("run", "description")})
+        return _digest(
+            {k: v for k, v in self.resolved().items() if k not in ("run", "description")}
+        )
 
     @cached_property
     def fields(self) -> dict[str, Field]:
@@ -267,9 +269,7 @@ def _checked(model: type[Any], values: Any, place: str, table: str) -> Any:
         ) from error
 
 
-def _refuse_unknown(
-    values: Iterable[str], known: Iterable[str], place: str, what: str
-) -> None:
+def _refuse_unknown(values: Iterable[str], known: Iterable[str], place: str, what: str) -> None:
     known = list(known)
     for key in values:
         if key not in known:

@@ -222,9 +222,7 @@ def decide(folder: Folder, pipeline: Pipeline, sources: Sequence[Source]) -> Run
     )
 
 
-def pack(
-    folder: Folder, pipeline: Pipeline, engine: Engine, progress: Progress
-) -> dict[str, int]:
+def pack(folder: Folder, pipeline: Pipeline, engine: Engine, progress: Progress) -> dict[str, int]:
     """Write the shards of all kept clips, then their manifest.
 
     Args:
@@ -264,8 +262,8 @@ def pack(
     if failures:
         raise RunError(
             f"{len(failures)} of {len(plans)} shards could not be written, the first: "
-            f"{failures[0].uri}: {failures[0].cause}: {failures[0].message}; see dead_letter.jsonl, "
-            f"mend it and call `curate pack {folder}`"
+            f"{failures[0].uri}: {failures[0].cause}: {failures[0].message}; "
+            f"see dead_letter.jsonl, mend it and call `curate pack {folder}`"
         )
     _write_dataset(folder, pipeline, plans, packed)
     shards = packed.values()

@@ -13,7 +13,7 @@ from curation.gates import Gate, judge
 from curation.pipeline import Pipeline
 from manifests.reasons import Reason
 from manifests.records import FAILED_GATE_TYPE, ClipState, FailedGate
-from stages.dedup import near_duplicates
+from stages.near_duplicates import Fingerprint, near_duplicates
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def select(clips: pa.Table, pipeline: Pipeline) -> pa.Table:
     failed = [[_plain(gate) for gate in verdict.failed] for verdict in verdicts]
     if any(stage.name == "dedup" for stage in pipeline.stages):
         kept = clips.filter(pa.array([state is ClipState.KEPT for state in states], pa.bool_()))
-        doubles = near_duplicates(kept)
+        doubles = near_duplicates([_fingerprint(row) for row in kept.to_pylist()])
         for number, row in enumerate(rows):
             original = doubles.get(row["clip_id"])
             if original is not None:
@@ -80,9 +80,7 @@ def change(before: pa.Table, after: pa.Table) -> Change:
     """
     old, new = _kept_seconds(before), _kept_seconds(after)
     won, lost = new.keys() - old.keys(), old.keys() - new.keys()
-    return Change(
-        len(won), len(lost), sum(new[key] for key in won), sum(old[key] for key in lost)
-    )
+    return Change(len(won), len(lost), sum(new[key] for key in won), sum(old[key] for key in lost))
 
 
 def reasons_of(clips: pa.Table) -> dict[str, float]:
@@ -100,6 +98,16 @@ def _judged_columns(clips: pa.Table, gates: Sequence[Gate]) -> pa.Table:
     names = {gate.field.name for gate in gates}
     return clips.select(
         ["clip_id", "measured_stages", *(name for name in clips.schema.names if name in names)]
+    )
+
+
+def _fingerprint(row: dict[str, Any]) -> Fingerprint:
+    """Of two copies the better shows the face larger, then sharper."""
+    return Fingerprint(
+        clip_id=row["clip_id"],
+        hashes=tuple(row["dedup.hashes"] or ()),
+        activity=tuple(row["dedup.activity"] or ()),
+        quality=(row.get("faces.height_px") or 0.0, row.get("faces.sharpness") or 0.0),
     )
 
 

@@ -97,7 +97,7 @@ def read_track(
         assembler = _Assembler()
         seek_time = None if start is None else start - preroll
         for frame in _audio_frames(facts.uri, audio.index, seek_time):
-            if end is not None and frame.pts is not None and _time_of(frame) >= end:
+            if end is not None and frame.pts is not None and _time_of(frame) >= end + MAX_JUMP:
                 break
             if not assembler.add(frame):
                 break

@@ -58,7 +58,7 @@ _LAYOUTS = {
     6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
     8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
 }
-"""FFmpeg's order of so many channels, where the file does not say (PCM in Matroska and AVI does not)."""
+"""FFmpeg's order of so many channels, where the file does not say: PCM in Matroska does not."""
 
 MAX_TRACKS = 8
 """Tracks that are tried."""

@@ -306,7 +306,7 @@ def _decode(packet: av.Packet) -> list[VideoFrame]:
 
 def _plane(frame: VideoFrame, number: int) -> np.ndarray:
     plane = frame.planes[number]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return rows[: plane.height, : plane.width]
 
 

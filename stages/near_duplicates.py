@@ -22,6 +22,9 @@ MIN_OVERLAP_VALUES = 20
 
 _BAND_BITS = 16
 _MAX_BUCKET = 256
+"""Clips that one band may lead to. Beyond that (hundreds of clips before one backdrop) a copy is
+found through its other bands, or not at all; without it a run of them would be quadratic."""
+
 _MIRRORED_BITS = sum(1 << (63 - (8 * row + column)) for row in range(8) for column in (1, 3, 5, 7))
 """Mirroring turns the sign of the odd horizontal frequencies of the cosine transform, and so the
 bits of the odd columns of the hash, row by row from the highest bit."""
@@ -119,18 +122,23 @@ def _activity_correlation(first: np.ndarray, second: np.ndarray) -> float:
     least = max(MIN_OVERLAP_VALUES, int(0.6 * shorter))
     if shorter < least:
         return 0.0
-    first, second = np.log1p(first), np.log1p(second)
-    shifts = range(least - len(second), len(first) - least + 1)
-    return max(
-        _correlation(first[max(0, s) : s + len(second)], second[max(0, -s) : len(first) - s])
-        for s in shifts
-    )
+    first, second = np.log1p(first).astype(np.float64), np.log1p(second).astype(np.float64)
+    shifts = np.arange(least - len(second), len(first) - least + 1)
+    starts, ends = np.maximum(shifts, 0), np.minimum(shifts + len(second), len(first))
+    count = ends - starts
+    products = np.correlate(first, second, "full")[shifts + len(second) - 1]
+    sum_a, power_a = _sums(first, starts, ends)
+    sum_b, power_b = _sums(second, starts - shifts, ends - shifts)
+    spread = (power_a - sum_a**2 / count) * (power_b - sum_b**2 / count)
+    together = products - sum_a * sum_b / count
+    return float((together / np.sqrt(np.maximum(spread, 1e-9))).max())
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    first, second = first - first.mean(), second - second.mean()
-    power = float((first @ first) * (second @ second))
-    return float(first @ second) / power**0.5 if power > 1e-12 else 0.0
+def _sums(
+    values: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    total, power = (np.r_[0.0, np.cumsum(part)] for part in (values, values * values))
+    return total[ends] - total[starts], power[ends] - power[starts]
 
 
 def _bands(hashes: Iterable[np.uint64]) -> set[tuple[int, int]]:

@@ -28,8 +28,14 @@ def footage(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("footage")
     make_demo_footage(
         folder,
-        only=("good_25fps.mp4", "dubbed.mp4", "two_shots.mp4", "no_audio.mp4", "truncated.mp4",
-              "text_named.mp4"),
+        only=(
+            "good_25fps.mp4",
+            "dubbed.mp4",
+            "two_shots.mp4",
+            "no_audio.mp4",
+            "truncated.mp4",
+            "text_named.mp4",
+        ),
     )
     (folder / "truth.json").unlink()
     (folder / "empty.mp4").write_bytes(b"")

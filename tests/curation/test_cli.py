@@ -72,8 +72,17 @@ def test_the_default_recipe_imports_no_torch(tmp_path):
     blocker.mkdir()
     (blocker / "__init__.py").write_text("raise AssertionError('torch was imported')")
     done = subprocess.run(
-        [sys.executable, "-m", "curation", "run", str(tmp_path), "--out", str(tmp_path / "run"),
-         "--engine", "inline"],
+        [
+            sys.executable,
+            "-m",
+            "curation",
+            "run",
+            str(tmp_path),
+            "--out",
+            str(tmp_path / "run"),
+            "--engine",
+            "inline",
+        ],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -82,7 +82,9 @@ def test_each_source_is_decoded_once_and_each_kept_span_once(finished):
     books, out = finished
     work = books.work
     rows = sources_of(out)
-    decoded = {name: row["num_frames_decoded"] for name, row in rows.items() if row["state"] == "done"}
+    decoded = {
+        name: row["num_frames_decoded"] for name, row in rows.items() if row["state"] == "done"
+    }
     for name, num_frames in decoded.items():
         with av.open(rows[name]["uri"]) as container:
             assert num_frames == sum(1 for _ in container.decode(video=0))

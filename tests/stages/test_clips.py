@@ -209,7 +209,7 @@ def sources(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(sources())
 def test_every_clip_keeps_the_rules_and_the_seconds_balance(source: dict[str, object]) -> None:
     clips, losses = cut_clips(**source)  # type: ignore[arg-type]
