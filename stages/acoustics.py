@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pyloudnorm
 
 from stages.audio import SAMPLE_RATE_HZ
 
@@ -98,6 +97,8 @@ def loudness_lufs(samples: np.ndarray) -> float | None:
     if len(samples) < 0.4 * SAMPLE_RATE_HZ:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
+        import pyloudnorm  # pulls in scipy.signal, a second of start-up for every command
+
         value = float(pyloudnorm.Meter(SAMPLE_RATE_HZ).integrated_loudness(samples.astype(float)))
     return value if math.isfinite(value) else None
 

@@ -133,9 +133,7 @@ class DedupStage(Stage[DedupSettings]):
         ]
 
 
-def fingerprint_of(
-    span: Span, evidence: FrameHashes, settings: DedupSettings
-) -> DedupMeasurement:
+def fingerprint_of(span: Span, evidence: FrameHashes, settings: DedupSettings) -> DedupMeasurement:
     """Fingerprints of one clip.
 
     Args:

@@ -111,7 +111,7 @@ def _hits(
 def _of_middle(
     start: np.ndarray, middle: np.ndarray, end: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tell where the middle is a blend of both ends, and where it is patches of both, or neither."""
+    """Tell where the middle is a blend of both ends, and where patches of both, or like neither."""
     way = end - start
     length = (way * way).sum(axis=1) + 1.0
     position = ((middle - start) * way).sum(axis=1) / length
@@ -126,7 +126,7 @@ def _of_middle(
 
 
 def _changed_area(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Share of blocks that differ by a quarter of the contrast; blocks black in both do not count."""
+    """Share of blocks that differ by a quarter of the contrast, among those not black in both."""
     contrast = np.maximum(np.maximum(first.std(axis=1), second.std(axis=1)), 8.0)
     changed = _blocks(np.abs(first - second)) > 0.25 * contrast[:, None]
     lit = _blocks(np.maximum(first, second)) > 8

@@ -16,16 +16,21 @@ MAX_HASH_BITS = 12
 """Bits of 64 in which the hashes of a copy may differ, in the median. imagehash's author calls
 fewer than 10 the same picture; a logo in a corner and a mirrored copy cost a few more."""
 
-MIN_ACTIVITY_CORRELATION = 0.75
+MIN_ACTIVITY_CORRELATION = 0.85
+"""Copies of real clips (scaled, mirrored, another frame rate, strong compression) reach 0.92 to
+0.99; two halves of one clip at most 0.78 at the best shift."""
+
 MIN_OVERLAP_VALUES = 20
 """Two seconds: activity over less may run alike by chance."""
 
 _BAND_BITS = 16
-_MAX_BUCKET = 256
+_MAX_BUCKET = 64
 """Clips that one band may lead to. Beyond that (hundreds of clips before one backdrop) a copy is
 found through its other bands, or not at all; without it a run of them would be quadratic."""
 
-_MIRRORED_BITS = sum(1 << (63 - (8 * row + column)) for row in range(8) for column in (1, 3, 5, 7))
+_MIRRORED = np.uint64(
+    sum(1 << (63 - (8 * row + column)) for row in range(8) for column in (1, 3, 5, 7))
+)
 """Mirroring turns the sign of the odd horizontal frequencies of the cosine transform, and so the
 bits of the odd columns of the hash, row by row from the highest bit."""
 
@@ -59,59 +64,52 @@ def near_duplicates(clips: Sequence[Fingerprint]) -> dict[str, str]:
         near-duplicate. The better is the one of higher quality, then of smaller id.
     """
     ranked = sorted(clips, key=lambda clip: ([-value for value in clip.quality], clip.clip_id))
+    num_hashes = max((len(clip.hashes) for clip in ranked), default=0)
     buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    kept_ids: list[str] = []
+    kept: list[Fingerprint] = []
+    kept_hashes = np.zeros((len(ranked), num_hashes), np.uint64)
     repeats: dict[str, str] = {}
     for clip in ranked:
-        hashes = np.array([int(text, 16) for text in clip.hashes], np.uint64)
-        activity = np.array(clip.activity, np.float32)
-        mirrored = hashes ^ np.uint64(_MIRRORED_BITS)
-        near = sorted({k for key in _bands([*hashes, *mirrored]) for k in buckets.get(key, ())})
-        original = next(
-            (k for k in near if is_near_duplicate(hashes, activity, *kept[k])), None
-        )
-        if original is not None:
-            repeats[clip.clip_id] = kept_ids[original]
+        if not clip.hashes:
             continue
-        for key in _bands(hashes):
+        hashes = np.array([int(text, 16) for text in clip.hashes], np.uint64)
+        keys = _bands([*hashes, *(hashes ^ _MIRRORED)])
+        near = sorted({k for key in keys for k in buckets.get(key, ())})
+        alike = np.array(near, np.int64)[_distance(hashes, kept_hashes[near]) <= MAX_HASH_BITS]
+        activity = np.array(clip.activity, np.float64)
+        original = next((kept[k].clip_id for k in alike if same_activity(activity, kept[k])), None)
+        if original is not None:
+            repeats[clip.clip_id] = original
+            continue
+        for key in sorted(_bands(hashes)):
             if len(buckets[key]) < _MAX_BUCKET:
                 buckets[key].append(len(kept))
-        kept.append((hashes, activity))
-        kept_ids.append(clip.clip_id)
+        kept_hashes[len(kept)] = np.resize(hashes, num_hashes)
+        kept.append(clip)
     return repeats
 
 
-def is_near_duplicate(
-    hashes: np.ndarray,
-    activity: np.ndarray,
-    other_hashes: np.ndarray,
-    other_activity: np.ndarray,
-) -> bool:
-    """Tell whether two clips show the same footage, at least in part.
+def same_activity(activity: np.ndarray, other: Fingerprint) -> bool:
+    """Tell whether the activity of a clip runs like that of another, in step or shifted.
 
     Args:
-        hashes: of one clip (H,), uint64.
         activity: of one clip (A,).
-        other_hashes: of the other.
-        other_activity: of the other.
+        other: the other clip.
 
     Returns:
-        True if pictures look alike, as they are or mirrored, and the activity runs alike.
+        True if it does over most of the shorter clip.
     """
-    if len(hashes) == 0 or len(other_hashes) == 0:
-        return False
-    distance = min(
-        _distance(hashes, other_hashes), _distance(hashes ^ np.uint64(_MIRRORED_BITS), other_hashes)
-    )
-    if distance > MAX_HASH_BITS:
-        return False
-    return _activity_correlation(activity, other_activity) >= MIN_ACTIVITY_CORRELATION
+    others = np.array(other.activity, np.float64)
+    return _activity_correlation(activity, others) >= MIN_ACTIVITY_CORRELATION
 
 
-def _distance(hashes: np.ndarray, others: np.ndarray) -> float:
-    bits = np.unpackbits((hashes[:, None] ^ others[None]).view(np.uint8).reshape(-1, 8), axis=1)
-    return float(np.median(bits.sum(axis=1).reshape(len(hashes), len(others)).min(axis=1)))
+def _distance(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Median over a clip's hashes (H,) of the bits to the nearest of each other clip's (N, M)."""
+    found = []
+    for variant in (hashes, hashes ^ _MIRRORED):
+        bits = np.bitwise_count(variant[None, :, None] ^ others[:, None, :])
+        found.append(np.median(bits.min(axis=2), axis=1))
+    return np.minimum(*found)
 
 
 def _activity_correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -122,7 +120,7 @@ def _activity_correlation(first: np.ndarray, second: np.ndarray) -> float:
     least = max(MIN_OVERLAP_VALUES, int(0.6 * shorter))
     if shorter < least:
         return 0.0
-    first, second = np.log1p(first).astype(np.float64), np.log1p(second).astype(np.float64)
+    first, second = np.log1p(first), np.log1p(second)
     shifts = np.arange(least - len(second), len(first) - least + 1)
     starts, ends = np.maximum(shifts, 0), np.minimum(shifts + len(second), len(first))
     count = ends - starts

@@ -139,7 +139,9 @@ def measure_picture(
     inside = (trace.pts >= span.start) & (trace.pts < span.end)
     if not inside.any():
         return PictureMeasurement()
-    frozen = [part for item in trace.frozen_spans(settings.frozen_s) if (part := item.intersect(span))]
+    frozen = [
+        part for item in trace.frozen_spans(settings.frozen_s) if (part := item.intersect(span))
+    ]
     in_frozen = np.zeros(len(trace.pts), bool)
     for part in frozen:
         in_frozen |= (trace.pts >= part.start) & (trace.pts < part.end)

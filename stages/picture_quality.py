@@ -140,7 +140,7 @@ def sharpness(tiles: np.ndarray) -> tuple[float, float]:
     Returns:
         rms(G1 - G2) / rms(G4 - G8), and rms(I - G1) / rms(G2 - G4).
     """
-    count, height, width = tiles.shape
+    count, _, width = tiles.shape
     level = tiles.reshape(-1, width).astype(np.float32)
     powers = []
     for octave in range(4):
@@ -223,7 +223,8 @@ def _fill(lines: np.ndarray) -> float:
     steps = cv2.absdiff(lines[:, 1:], lines[:, :-1])
     width = steps.shape[1]
     straight = cv2.reduce((steps >= _FILL_STEP).astype(np.float32), 0, cv2.REDUCE_AVG)[0]
-    detail = cv2.reduce(cv2.absdiff(steps[:, 1:], steps[:, :-1]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
+    bends = cv2.absdiff(steps[:, 1:], steps[:, :-1])
+    detail = cv2.reduce(bends, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
     mirror = cv2.dilate(straight[None, ::-1], np.ones((1, 5), np.uint8))[0]
     first, last = int(0.05 * width), int(0.42 * width)
     mirrored = np.minimum(straight, mirror)[first:last]

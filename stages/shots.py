@@ -1,4 +1,4 @@
-"""Shots: where one continuous take ends and the next begins; also across fades, dissolves and wipes.
+"""Shots: where one continuous take ends and the next begins, by cut, fade, dissolve or wipe.
 
 Four finders work on one pass, all on the small picture:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -40,6 +40,9 @@ from stages.transitions import (
     find_fades,
     same_shot,
 )
+
+_Found = tuple[Literal["cut", "fade", "dissolve"], int, int]
+"""Kind of a transition, its first and its last frame."""
 
 
 class ShotsSettings(StageSettings):
@@ -137,20 +140,25 @@ class ShotsObserver(Observer):
         ticks = np.array(self._pts, np.int64)
         times_s = (ticks - ticks[0]) * float(self._facts.video.time_base)
         tiny = np.stack(self._tiny)
-        cuts = {cut for cut in self._cuts if 0 < cut < num_frames}
+        candidates = {cut for cut in self._cuts if 0 < cut < num_frames}
         contrast = contrast_of(tiny)
-        cuts = find_cuts(tiny, contrast, times_s, cuts, self._settings.jump_prominence)
-        cuts = _without_flashes(sorted(cuts), tiny, times_s, self._settings.flash_s)
-        found = [("cut", cut, cut) for cut in cuts]
-        fades = [("fade", first, last) for first, last in find_fades(contrast, times_s)]
+        changed = find_cuts(tiny, contrast, times_s, candidates, self._settings.jump_prominence)
+        cuts = _without_flashes(sorted(changed), tiny, times_s, self._settings.flash_s)
+        found: list[_Found] = [("cut", cut, cut) for cut in cuts]
+        fades: list[_Found] = [
+            ("fade", first, last) for first, last in find_fades(contrast, times_s)
+        ]
         found = [item for item in found if not any(_within(item, fade) for fade in fades)] + fades
         taken = [(first, last) for _, first, last in found]
-        slow = [("dissolve", first, last) for first, last in find_gradual(tiny, times_s, taken)]
+        slow: list[_Found] = [
+            ("dissolve", first, last) for first, last in find_gradual(tiny, times_s, taken)
+        ]
         found = [item for item in found if not any(_within(item, other) for other in slow)] + slow
-        return _shot_list(sorted(found, key=lambda item: item[1]), self._pts, self._facts, self._settings)
+        found.sort(key=lambda item: item[1])
+        return _shot_list(found, self._pts, self._facts, self._settings)
 
     def _feed(self, number: int, picture: np.ndarray) -> None:
-        """Frames before the first and after the last are repeated, so that no cut is out of reach."""
+        """First and last frames are fed thrice, so that no cut is beyond the detector's window."""
         self._cuts.update(self._detector.process_frame(number, picture))
 
 
@@ -173,7 +181,7 @@ class ShotsStage(Stage[ShotsSettings]):
         return [_measure(clip.clip.span, clip.evidence.get(ShotList)) for clip in clips]
 
 
-def _within(item: tuple[str, int, int], fade: tuple[str, int, int]) -> bool:
+def _within(item: _Found, fade: _Found) -> bool:
     return fade[1] - 1 <= item[1] <= fade[2] + 2
 
 
@@ -196,7 +204,7 @@ def _without_flashes(
 
 
 def _shot_list(
-    found: list[tuple[str, int, int]],
+    found: list[_Found],
     pts: list[int],
     facts: SourceFacts,
     settings: ShotsSettings,

@@ -85,7 +85,9 @@ class CameraWatch:
         last, self._last = self._last, (time_s, strips)
         if last is None or time_s - last[0] > 4 * self._interval_s:
             return
-        shifts = [s for a, b in zip(last[1], strips, strict=True) if (s := _shift(a, b)) is not None]
+        shifts = [
+            s for a, b in zip(last[1], strips, strict=True) if (s := _shift(a, b)) is not None
+        ]
         shift = np.median(np.array(shifts), axis=0) if shifts else np.zeros(2)
         speed = float(np.hypot(*shift)) / grey.shape[0] / (time_s - last[0])
         self.speeds.append((pts, speed))

@@ -130,7 +130,7 @@ def find_fades(contrast: np.ndarray, times_s: np.ndarray) -> list[tuple[int, int
 
 
 def _changes(tiny: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unexplained difference to the frame before (T,), and the share of blocks that changed (T,)."""
+    """Unexplained difference to the frame before (T,), and share of blocks that changed (T,)."""
     change, area = np.zeros(len(tiny)), np.zeros(len(tiny))
     for first in range(0, len(tiny) - 1, 512):
         part = tiny[first : first + 513].astype(np.float32)
