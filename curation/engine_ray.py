@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ DEADLINE_EXIT_CODE = 79
 ITEMS_PER_WAVE = 20_000
 """Items given to one dataset execution; bounds the blocks that the driver keeps track of."""
 
+_LOGGERS = ("ray", "ray.data")
 _WORKER_ENV = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -87,15 +89,21 @@ class RayEngine:
 
     def _main_pass(self, task: Task, items: Sequence[Item], deadline_s: float) -> Iterator[Outcome]:
         rows = [{"item": pickle.dumps(item)} for item in items]
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _PoolWorker,
-            fn_constructor_args=(cloudpickle.dumps(task), deadline_s),
-            batch_size=1,
-            num_cpus=self._cpus_per_worker,
-            compute=ActorPoolStrategy(size=min(self.num_workers, len(items))),
-            runtime_env={"env_vars": _WORKER_ENV},
-            ray_remote_args_fn=_actor_options,
-        )
+        source = ray.data.from_items(rows, override_num_blocks=len(rows))
+        with warnings.catch_warnings():
+            # Ray 2.60 announces the end of this argument and has no other way yet to say how
+            # often an actor may be restarted; without it a poisonous item is retried for ever.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", message=".*ray_remote_args")
+            dataset = source.map_batches(
+                _PoolWorker,
+                fn_constructor_args=(cloudpickle.dumps(task), deadline_s),
+                batch_size=1,
+                num_cpus=self._cpus_per_worker,
+                compute=ActorPoolStrategy(size=min(self.num_workers, len(items))),
+                runtime_env={"env_vars": _WORKER_ENV},
+                ray_remote_args_fn=_actor_options,
+            )
         try:
             for row in dataset.iter_rows():
                 yield pickle.loads(row["outcome"])
@@ -157,8 +165,8 @@ def _connect(address: str | None, num_workers: int) -> None:
         return
     # Inside a submitted job Ray names the cluster in this variable.
     address = address or os.environ.get("RAY_ADDRESS")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")

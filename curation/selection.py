@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -102,12 +103,13 @@ def _judged_columns(clips: pa.Table, gates: Sequence[Gate]) -> pa.Table:
 
 
 def _fingerprint(row: dict[str, Any]) -> Fingerprint:
-    """Of two copies the better shows the face larger, then sharper."""
+    """Of two copies the better shows the face clearly larger, then lasts longer, then is sharper."""
+    size = math.log2(max(row.get("faces.height_px") or 1.0, 1.0))
     return Fingerprint(
         clip_id=row["clip_id"],
         hashes=tuple(row["dedup.hashes"] or ()),
         activity=tuple(row["dedup.activity"] or ()),
-        quality=(row.get("faces.height_px") or 0.0, row.get("faces.sharpness") or 0.0),
+        quality=(round(4 * size), row["duration_s"], row.get("faces.sharpness") or 0.0),
     )
 
 

@@ -83,6 +83,7 @@ class DedupObserver(Observer):
         self._hashes: list[tuple[int, str]] = []
         self._activity: list[tuple[int, float]] = []
         self._hash_slot = self._slot = -(2**62)
+        self._time_s = 0.0
         self._tiny: np.ndarray | None = None
 
     def observe(self, frame: FrameView) -> None:
@@ -94,8 +95,9 @@ class DedupObserver(Observer):
         tiny = cv2.resize(small, (_TINY_PX, _TINY_PX), interpolation=cv2.INTER_AREA)
         if self._tiny is not None:
             change = float(cv2.mean(cv2.absdiff(tiny, self._tiny))[0])
-            self._activity.append((frame.pts, change / min(max(slot - self._slot, 1), 10)))
-        self._tiny, self._slot = tiny, slot
+            elapsed_s = min(max(frame.time_s - self._time_s, STEP_S / 2), 10 * STEP_S)
+            self._activity.append((frame.pts, change * STEP_S / elapsed_s))
+        self._tiny, self._slot, self._time_s = tiny, slot, frame.time_s
         hash_slot = int(frame.time_s / self._settings.hash_s + 1e-6)
         if hash_slot != self._hash_slot:
             self._hash_slot = hash_slot

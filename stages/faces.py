@@ -41,8 +41,9 @@ class FacesSettings(StageSettings):
         thumbnail_px: longer side of the picture the detector sees; its network has 192 px.
         other_min_height_ratio: other faces count from this share of the clip's face height.
         other_min_presence_ratio: other faces count from this share of the clip's frames.
-        other_min_motion: other faces count when they move by themselves at least so much; a
-            printed face does not.
+        other_min_motion: other faces count when lips and eyes move so much within the head ...
+        other_min_sway: ... or the head moves by so many face heights in half a second. A still
+            photograph measures 0.002 and 0.0003, a silent listener 0.004 and 0.015.
         max_gap_s: the mesh may miss a face for so long within one presence.
     """
 
@@ -57,6 +58,7 @@ class FacesSettings(StageSettings):
     other_min_height_ratio: float = Setting(0.4, ge=0)
     other_min_presence_ratio: float = Setting(0.2, ge=0, le=1)
     other_min_motion: float = Setting(0.008, ge=0)
+    other_min_sway: float = Setting(0.005, ge=0)
     max_gap_s: float = Setting(0.25, ge=0)
 
 
@@ -202,8 +204,7 @@ def measure_face(
     opening = mouth_opening(track)
     ratios = [float(np.median(other.heights_px)) / height_px for other in others]
     num_others = sum(
-        ratio >= settings.other_min_height_ratio
-        and expression_motion(other, video.time_base) >= settings.other_min_motion
+        ratio >= settings.other_min_height_ratio and is_live(other, video.time_base, settings)
         for ratio, other in zip(ratios, others, strict=True)
     )
     return FacesMeasurement(
@@ -277,9 +278,37 @@ def expression_motion(track: FaceTrack, time_base: Fraction) -> float:
         return 0.0
     points = track.pose.points_TPC[:, list(_MOVING_POINTS), :2]
     # Differences over a syllable drop slow drift of the fit, which is no expression.
-    frame_s = float(np.median(np.diff(track.pts)) * time_base)
-    lag = min(max(1, round(_SYLLABLE_S / frame_s)), len(points) - 1)
+    lag = _lag(track, time_base, _SYLLABLE_S)
     return float(np.nanmedian(np.nanstd(points[lag:] - points[:-lag], axis=0)))
+
+
+def is_live(track: FaceTrack, time_base: Fraction, settings: FacesSettings) -> bool:
+    """Tell a face that lives from a printed one.
+
+    A camera that moves makes a poster count as live, which is the safer error.
+
+    Args:
+        track: the track.
+        time_base: seconds per pts unit.
+        settings: what counts as moving.
+
+    Returns:
+        The face, or the head, moves by itself.
+    """
+    if len(track.pts) < 2:
+        return False
+    if expression_motion(track, time_base) >= settings.other_min_motion:
+        return True
+    centres = (track.boxes[:, :2] + track.boxes[:, 2:]) / 2
+    lag = _lag(track, time_base, 0.5)
+    steps = np.linalg.norm(centres[lag:] - centres[:-lag], axis=1)
+    return float(np.median(steps) / np.median(track.heights_px)) >= settings.other_min_sway
+
+
+def _lag(track: FaceTrack, time_base: Fraction, seconds: float) -> int:
+    """Number of the track's frames in so many seconds, at least 1, less than all."""
+    frame_s = float(np.median(np.diff(track.pts)) * time_base)
+    return min(max(1, round(seconds / frame_s)), len(track.pts) - 1)
 
 
 def occluded_ratio(track: FaceTrack) -> float | None:

@@ -35,8 +35,8 @@ class PictureSettings(StageSettings):
         sample_s: time between pictures examined for sharpness, exposure and the like.
         camera_s: time between pictures compared for the motion of the camera.
         frozen_level: a frame is frozen if no cell of 16 x 32 pixels differs from the frame before
-            by more, in grey levels. Encoder noise on a still photo stays below 0.3, two frames of
-            the stillest speaker are rarely below 1.0, and never more than two in a row.
+            by more, in grey levels. Encoder noise on a still photo stays below 0.3; of the stillest
+            real speakers, never more than two frames in a row lie below 0.6.
         frozen_s: shortest frozen stretch; shorter ones are repeated frames.
         damage_s: how long the picture may stay broken after a frame that the decoder flags.
     """
@@ -44,7 +44,7 @@ class PictureSettings(StageSettings):
     thumbnail_px: int = Setting(192, ge=64, le=640)
     sample_s: float = Setting(0.5, gt=0)
     camera_s: float = Setting(0.25, gt=0)
-    frozen_level: float = Setting(1.0, gt=0)
+    frozen_level: float = Setting(0.6, gt=0)
     frozen_s: float = Setting(0.4, gt=0)
     damage_s: float = Setting(0.4, ge=0)
 

@@ -9,8 +9,7 @@ Four finders work on one pass, all on the small picture:
   below its threshold throughout), with the ramps on either side;
 * dissolves, wipes and slides: :mod:`stages.dissolves`.
 
-A flash is not a cut: two cuts close together, with the same picture before and after, are dropped.
-Whose face a shot shows is no question here.
+A flash is no cut: two cuts close together, with the same picture before and after, are dropped.
 """
 
 from __future__ import annotations
@@ -59,7 +58,6 @@ class ShotsSettings(StageSettings):
         flash_s: longest flash; PySceneDetect's flash filter merges cuts within 15 frames, but
             does not ask whether the picture came back, which is asked here.
         margin_s: trimmed from a shot at a fade or dissolve, beyond what was found of it.
-        min_shot_s: shorter shots are not listed.
     """
 
     thumbnail_px: int = Setting(192, ge=64, le=640)
@@ -68,7 +66,6 @@ class ShotsSettings(StageSettings):
     jump_prominence: float = Setting(3.0, gt=1)
     flash_s: float = Setting(0.35, ge=0)
     margin_s: float = Setting(0.08, ge=0)
-    min_shot_s: float = Setting(0.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -212,17 +209,16 @@ def _shot_list(
     base = facts.video.time_base
     ends = [*pts[1:], pts[-1] + _last_duration(pts, facts)]
     margin = round(Fraction(settings.margin_s) / base)
-    minimum = max(1, round(Fraction(settings.min_shot_s) / base))
     shots: list[Span] = []
     transitions: list[Transition] = []
     start = pts[0]
     for kind, first, last in found:
         trim = 0 if kind == "cut" else margin
         transitions.append(Transition(kind, Span(pts[first], ends[last], base)))
-        if pts[first] - trim - start >= minimum:
+        if pts[first] - trim > start:
             shots.append(Span(start, pts[first] - trim, base))
         start = max(start, pts[first] if kind == "cut" else ends[last] + trim)
-    if ends[-1] - start >= minimum:
+    if ends[-1] > start:
         shots.append(Span(start, ends[-1], base))
     return ShotList(tuple(shots), tuple(transitions))
 
@@ -237,10 +233,11 @@ def _last_duration(pts: list[int], facts: SourceFacts) -> int:
 def _measure(span: Span, evidence: ShotList) -> ShotsMeasurement:
     overlaps = [(part.duration, shot) for shot in evidence.shots if (part := shot.intersect(span))]
     inside = [item for item in evidence.transitions if _splits(item, span)]
-    distances = [
-        max(item.span.start - span.end, span.start - item.span.end, 0)
+    ends = [
+        (item.span.start, item.span.start if item.kind == "cut" else item.span.end)
         for item in evidence.transitions
     ]
+    distances = [max(start - span.end, span.start - end, 0) for start, end in ends]
     return ShotsMeasurement(
         shot_duration_s=max(overlaps)[1].duration_s if overlaps else None,
         transition_distance_s=float(min(distances) * span.time_base) if distances else None,

@@ -198,22 +198,26 @@ def _mux(sample: dict, path: Path) -> None:
 
 
 @pytest.mark.timeout(280)
-def test_workers_crashes_and_engines_leave_no_trace_in_the_bytes(finished, footage, tmp_path):
-    wanted = digests(finished[1] / "dataset")
-    for workers in (1, 2):
-        out = tmp_path / f"ray{workers}"
-        run(footage, out, engine="ray", num_workers=workers)
-        assert digests(out / "dataset") == wanted
+def test_workers_crashes_and_engines_leave_no_trace_in_the_bytes(footage, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("good_25fps.mp4", "two_shots.mp4", "text_named.mp4", "empty.mp4"):
+        (few / name).symlink_to(footage / name)
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "curation", "run", str(footage), "--out", str(out)]
+    command = [sys.executable, "-m", "curation", "run", str(few), "--out", str(out)]
     command += ["--engine", "inline", "--set", SETS[0]]
     killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 100
-    while len(list(out.glob("commits/*.parquet"))) < 4 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while not list(out.glob("commits/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert 4 <= len(list(out.glob("commits/*.parquet"))) < 7
+    assert 1 <= len(list(out.glob("commits/*.parquet"))) < 4
     assert not (out / "dataset/dataset.json").exists()
-    run(footage, out)
-    assert digests(out / "dataset") == wanted
+    run(few, out)
+    wanted = digests(out / "dataset")
+    assert len(wanted) == 4
+    for workers in (1, 2):
+        out = tmp_path / f"ray{workers}"
+        run(few, out, engine="ray", num_workers=workers)
+        assert digests(out / "dataset") == wanted

@@ -35,12 +35,14 @@ def real(name: str) -> Path:
 
 def panned(photo: np.ndarray, num_frames: int, step_px: float = 1.0) -> list[np.ndarray]:
     """A window that drifts over a photograph and sways, as a hand-held camera does."""
-    width, height = SIZE
+    width, _ = SIZE
     frames = []
     for number in range(num_frames):
-        x = 20 + step_px * number + 3 * np.sin(number / 5)
+        room = photo.shape[1] - width - 20
+        there_and_back = room - abs(step_px * number % (2 * room) - room)
+        x = 10 + there_and_back + 3 * np.sin(number / 5)
         y = 30 + 2 * np.sin(number / 3)
-        move = np.float32([[1, 0, -(x % (photo.shape[1] - width))], [0, 1, -y]])
+        move = np.float32([[1, 0, -x], [0, 1, -y]])
         frames.append(cv2.warpAffine(photo, move, SIZE))
     return frames
 

@@ -17,7 +17,6 @@ from tests.stages.footage import (
     COFFEE,
     ROCKET,
     SIZE,
-    TIME_BASE,
     blended,
     facts_of,
     panned,
@@ -81,7 +80,9 @@ def test_dissolve_is_trimmed_from_both_shots(tmp_path: Path) -> None:
 
 def test_fade_through_black_is_trimmed_with_its_ramps(tmp_path: Path) -> None:
     a, b = panned(ASTRONAUT, 75), panned(COFFEE, 75)
-    down = [(f * (1 - s)).astype(np.uint8) for f, s in zip(a[55:], np.linspace(0, 1, 20), strict=True)]
+    down = [
+        (f * (1 - s)).astype(np.uint8) for f, s in zip(a[55:], np.linspace(0, 1, 20), strict=True)
+    ]
     up = [(f * s).astype(np.uint8) for f, s in zip(b[:20], np.linspace(0, 1, 20), strict=True)]
     found = shots_of(write_video(tmp_path / "fade.mp4", a[:55] + down + up + b[20:]))
     assert kinds(found) == ["fade"]
@@ -110,9 +111,9 @@ def test_flash_is_not_a_cut(tmp_path: Path, num_white: int) -> None:
     assert shots_of(write_video(tmp_path / "flash.mp4", frames)).transitions == ()
 
 
-def test_light_that_is_switched_on_is_not_a_cut(tmp_path: Path) -> None:
+def test_light_that_is_dimmed_is_not_a_cut(tmp_path: Path) -> None:
     frames = panned(ASTRONAUT, 100)
-    frames[50:] = [np.clip(frame * 1.25 + 8, 0, 255).astype(np.uint8) for frame in frames[50:]]
+    frames[50:] = [(frame * 0.7 + 5).astype(np.uint8) for frame in frames[50:]]
     assert shots_of(write_video(tmp_path / "light.mp4", frames)).transitions == ()
 
 
@@ -125,7 +126,6 @@ def test_measurement_tells_of_the_shot_around_a_clip(tmp_path: Path) -> None:
     inside, across = stage.measure([ClipView(Clip("s", span, 0), evidence) for span in spans])
     assert inside == ShotsMeasurement(4.0, 1.0, 0)
     assert across.num_transitions_inside == 1
-    assert TIME_BASE > 0
 
 
 @pytest.mark.parametrize(
