@@ -78,7 +78,8 @@ def compare(uris: list[str]) -> list[Row]:
             if not header.num_frames:
                 continue
             decode = times(lambda uri=source.uri: bare_decode(uri))
-            measure = times(lambda unit=Unit(source, num_segments=1): measurer(unit))
+            unit = Unit(source, num_segments=1)
+            measure = times(lambda unit=unit: measurer(unit))
             rows.append(
                 Row(
                     Path(source.uri).name,

@@ -218,6 +218,13 @@ def _finish(books: Any, recipe: Recipe, out: str, as_json: bool) -> None:
     else:
         print(funnel_table(books))
         print(f"\ndataset  {Folder(out).join('dataset')}\nreport   {Folder(out).join('report')}")
+    if books.work["clips_lost_in_packing"]:
+        print(
+            f"{books.work['clips_lost_in_packing']} kept clips could not be read any more: "
+            f"see {Folder(out).join('dead_letter.jsonl')}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(EXIT_UNSOUND)
     dead = books.counts["dead"]
     if dead > recipe.run.max_dead_ratio * books.counts["inputs"]:
         print(

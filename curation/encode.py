@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -25,8 +26,8 @@ from stages.decode import DecodeCount, raw_frames
 from stages.errors import MediaError
 from stages.facts import SourceFacts
 
-HDR_TRANSFERS = frozenset({16, 18})
-"""PQ and HLG (ITU-T H.273, table 3)."""
+HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
+"""PQ and HLG by their numbers in ITU-T H.273, table 3, as swscale calls them."""
 
 _TURNS = {90: ("transpose", "clock"), 270: ("transpose", "cclock")}
 
@@ -78,8 +79,6 @@ def encode_span(
         path = Path(folder) / "clip.mp4"
         _encode(path, facts, reader, settings, (width, height), num_wanted, shown)
         data = path.read_bytes()
-    if not shown:
-        raise MediaError(facts.uri, Reason.UNREADABLE, f"no frame in {span}")
     return EncodedSpan(
         data=data,
         width_px=width,
@@ -101,6 +100,10 @@ def _encode(
 ) -> None:
     """Write the frames to a file; the pts of the frames shown are appended to ``shown``."""
     width, height = size
+    frames = nearest(reader.frames(), reader.start, settings.frame_rate_fps, num_wanted)
+    first = next(frames, None)
+    if first is None:
+        raise MediaError(facts.uri, Reason.UNREADABLE, f"no frame from {float(reader.start):.3f} s")
     container_options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with av.open(str(path), "w", format="mp4", options=container_options) as out:
         stream = out.add_stream("libx264", rate=settings.frame_rate_fps)
@@ -113,15 +116,14 @@ def _encode(
         }
         shaper = _Shaper(facts, width, height)
         shaped: VideoFrame | None = None
-        for frame in nearest(reader.frames(), reader.start, settings.frame_rate_fps, num_wanted):
+        for frame in chain([first], frames):
             if shaped is None or shown[-1] != frame.pts:
                 shaped = shaper.shape(frame)
             shaped.pts = len(shown)
             shaped.time_base = Fraction(1, settings.frame_rate_fps)
             shown.append(_pts(frame))
             out.mux(stream.encode(shaped))
-        if shown:
-            out.mux(stream.encode(None))
+        out.mux(stream.encode(None))
 
 
 def output_size(facts: SourceFacts, max_side_px: int) -> tuple[int, int]:
@@ -244,8 +246,9 @@ class _Shaper:
         scale = f"{width}:{height}:flags=bicubic+accurate_rnd:out_range=tv"
         if self._video.transfer in HDR_TRANSFERS:
             # swscale of FFmpeg 8 maps tones and gamut itself.
-            scale += ":out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709"
-            scale += ":intent=perceptual"
+            scale += f":in_transfer={HDR_TRANSFERS[self._video.transfer]}:in_primaries=bt2020"
+            scale += ":in_color_matrix=bt2020:out_transfer=bt709:out_primaries=bt709"
+            scale += ":out_color_matrix=bt709:intent=perceptual"
         filters = [("scale", scale)]
         if rotation == 180:
             filters += [("hflip", ""), ("vflip", "")]

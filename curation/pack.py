@@ -26,6 +26,7 @@ from manifests.span import Span
 from manifests.storage import Folder
 from stages.audio import SAMPLE_RATE_HZ
 from stages.decode import DecodeCount
+from stages.errors import MediaError
 from stages.face_track import FaceTrack, save_arrays, unpack_track
 from stages.facts import facts_from_json
 from stages.landmarks import INNER_LIP, OUTER_LIP
@@ -78,6 +79,7 @@ class PackedShard:
         num_frames_in_spans: source frames inside the kept spans.
         num_passes: decode passes, one a clip.
         samples: for each sample its key, frames and members with byte offsets.
+        failed: clips that could not be decoded any more, with the reason.
     """
 
     name: str
@@ -89,6 +91,7 @@ class PackedShard:
     num_frames_in_spans: int
     num_passes: int
     samples: tuple[dict[str, Any], ...]
+    failed: tuple[dict[str, str], ...] = ()
 
 
 def plan_shards(
@@ -153,7 +156,8 @@ def read_packed(run: Folder, plan: ShardPlan) -> PackedShard | None:
     values = json.loads(run.read_bytes(note))
     if values["plan_digest"] != plan.digest:
         return None
-    return PackedShard(**{**values, "samples": tuple(values["samples"])})
+    lists = {name: tuple(values[name]) for name in ("samples", "failed")}
+    return PackedShard(**{**values, **lists})
 
 
 def write_shard(run: Folder, plan: ShardPlan) -> PackedShard:
@@ -168,13 +172,18 @@ def write_shard(run: Folder, plan: ShardPlan) -> PackedShard:
     """
     ledger = Ledger(run)
     count = DecodeCount()
-    samples = []
+    samples: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
     frames_in_spans = 0
     with run.writer(f"{SHARDS}/{plan.name}") as file:
         writer = ShardWriter(file)
         for row in plan.clips:
             evidence = ledger.evidence(row["source_id"], row["clip_id"])
-            members, num_frames, num_inside = make_sample(row, evidence, plan, count)
+            try:
+                members, num_frames, num_inside = make_sample(row, evidence, plan, count)
+            except MediaError as error:
+                failed.append({"clip_id": row["clip_id"], "uri": row["uri"], "message": str(error)})
+                continue
             place = writer.add(row["clip_id"], members)
             frames_in_spans += num_inside
             samples.append(
@@ -196,6 +205,7 @@ def write_shard(run: Folder, plan: ShardPlan) -> PackedShard:
         num_frames_in_spans=frames_in_spans,
         num_passes=count.num_passes,
         samples=tuple(samples),
+        failed=tuple(failed),
     )
 
 

@@ -257,8 +257,14 @@ def pack(folder: Folder, pipeline: Pipeline, engine: Engine, progress: Progress)
         else:
             packed[outcome.key] = outcome.result
             progress.source_ended(outcome.result.duration_s, 0, 0.0)
+    lost = [
+        DeadLetter(failed["uri"], "", "pack", "MediaError", failed["message"])
+        for plan in plans
+        if plan.name in packed
+        for failed in packed[plan.name].failed
+    ]
     letters = [letter for letter in read_dead_letters(folder) if letter.stage != "pack"]
-    write_dead_letters(folder, [*letters, *failures])
+    write_dead_letters(folder, [*letters, *lost, *failures])
     if failures:
         raise RunError(
             f"{len(failures)} of {len(plans)} shards could not be written, the first: "
@@ -270,6 +276,7 @@ def pack(folder: Folder, pipeline: Pipeline, engine: Engine, progress: Progress)
     return {
         "pack_passes": sum(shard.num_passes for shard in shards),
         "clips_packed": sum(len(shard.samples) for shard in shards),
+        "clips_lost_in_packing": len(lost),
         "frames_in_kept_spans": sum(shard.num_frames_in_spans for shard in shards),
         "frames_decoded_for_packing": sum(shard.num_frames_decoded for shard in shards),
     }
@@ -285,7 +292,9 @@ def _write_dataset(
                 folder.remove(name)
     rows = []
     for plan in plans:
-        for row, sample in zip(plan.clips, packed[plan.name].samples, strict=True):
+        clips = {row["clip_id"]: row for row in plan.clips}
+        for sample in packed[plan.name].samples:
+            row = clips[sample["clip_id"]]
             rows.append(
                 {
                     **row,
@@ -304,7 +313,7 @@ def _write_dataset(
             path=f"shards/{plan.name}",
             sha256=packed[plan.name].sha256,
             num_bytes=packed[plan.name].num_bytes,
-            num_samples=len(plan.clips),
+            num_samples=len(packed[plan.name].samples),
             duration_s=packed[plan.name].duration_s,
         )
         for plan in plans

@@ -103,7 +103,7 @@ def _judged_columns(clips: pa.Table, gates: Sequence[Gate]) -> pa.Table:
 
 
 def _fingerprint(row: dict[str, Any]) -> Fingerprint:
-    """Of two copies the better shows the face clearly larger, then lasts longer, then is sharper."""
+    """Of two copies the better has the clearly larger face, then lasts longer, then is sharper."""
     size = math.log2(max(row.get("faces.height_px") or 1.0, 1.0))
     return Fingerprint(
         clip_id=row["clip_id"],

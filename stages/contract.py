@@ -161,6 +161,9 @@ class Stage(ABC, Generic[SettingsT]):
         needs: evidence and measurement types it reads.
         resources: what one worker occupies.
         costly: measured only for clips that every earlier gate has let pass.
+
+    Args:
+        settings: settings of the stage.
     """
 
     name: ClassVar[str]
@@ -175,10 +178,10 @@ class Stage(ABC, Generic[SettingsT]):
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
 
-    def setup(self) -> None:  # noqa: B027 - optional hook
+    def setup(self) -> None:
         """Load what is heavy; called once in the worker, never on the driver."""
 
-    def close(self) -> None:  # noqa: B027 - optional hook
+    def close(self) -> None:
         """Free what :meth:`setup` loaded."""
 
     def observer(self, facts: SourceFacts) -> Observer | None:

@@ -25,6 +25,9 @@ from stages.facts import SourceFacts, VideoFacts
 MAX_VIEW_PX = 2160
 """Planes with a longer side are reduced before any view; bounds the memory of a worker."""
 
+SEEK_BACK_S = 5
+"""Where a seek went too far it is tried again from so much earlier."""
+
 _PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
 _ROTATIONS = {
     90: cv2.ROTATE_90_CLOCKWISE,
@@ -69,6 +72,12 @@ class FrameView:
         pts: presentation time in units of the stream's time base.
         time_s: presentation time in seconds.
         is_corrupt: the decoder marked the frame as damaged.
+
+    Args:
+        frame: the decoded frame.
+        index: number of the frame in this pass.
+        pts: its time stamp.
+        video: facts of its stream.
     """
 
     def __init__(self, frame: VideoFrame, index: int, pts: int, video: VideoFacts) -> None:
@@ -100,7 +109,9 @@ class FrameView:
             planes = self._yuv()
             small = _to_rgb(
                 *(
-                    cv2.resize(plane, (width // step, height // step), interpolation=cv2.INTER_LINEAR)
+                    cv2.resize(
+                        plane, (width // step, height // step), interpolation=cv2.INTER_LINEAR
+                    )
                     for plane, step in zip(planes, (1, 2, 2), strict=True)
                 )
             )
@@ -239,6 +250,9 @@ def raw_frames(
 ) -> Iterator[VideoFrame]:
     """Decode frames as PyAV gives them, from the key frame at or before ``start``.
 
+    Some containers seek too far (MPEG-TS has no index, open GOPs begin with frames that cannot
+    be decoded); then it is tried from further ahead, in the end from the beginning.
+
     Args:
         facts: the source.
         count: counter to add to.
@@ -247,12 +261,33 @@ def raw_frames(
     Yields:
         Frames, those before ``start`` included.
     """
+    targets: list[Fraction | None] = [None]
+    if start is not None and start > facts.video.start_time:
+        targets = [start, start - SEEK_BACK_S, None]
+    for target in targets:
+        frames = _frames_from(facts, count, target)
+        first = next(frames, None)
+        is_early = (
+            first is not None
+            and first.pts is not None
+            and (start is None or first.pts * facts.video.time_base <= start)
+        )
+        if target is None or is_early:
+            if first is not None:
+                yield first
+            yield from frames
+            return
+
+
+def _frames_from(
+    facts: SourceFacts, count: DecodeCount, target: Fraction | None
+) -> Iterator[VideoFrame]:
     with open_container(facts.uri) as container:
         stream = container.streams[facts.video.index]
         stream.codec_context.thread_count = 1
         stream.thread_type = "NONE"
-        if start is not None:
-            container.seek(int(start // facts.video.time_base), stream=stream, backward=True)
+        if target is not None:
+            container.seek(int(target // facts.video.time_base), stream=stream, backward=True)
         for packet in _packets(container, stream):
             for frame in _decode(packet):
                 count.num_frames += 1
@@ -286,7 +321,9 @@ def _local_or_file(uri: str) -> str | IO[bytes]:
     return fsspec.open(uri, "rb").open()  # type: ignore[no-any-return]
 
 
-def _packets(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
+def _packets(
+    container: av.container.InputContainer, stream: av.stream.Stream
+) -> Iterator[av.Packet]:
     packets = container.demux(stream)
     while True:
         try:

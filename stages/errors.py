@@ -20,6 +20,13 @@ class MediaError(StageError):
         reason: typed reason.
         measured: the offending value, if there is one.
         limit: the limit it broke, if there is one.
+
+    Args:
+        uri: the source.
+        reason: typed reason.
+        detail: the reason in words.
+        measured: the offending value.
+        limit: the limit it broke.
     """
 
     def __init__(

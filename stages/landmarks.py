@@ -73,9 +73,9 @@ def canonical_face() -> FloatArray:
     Source: `stages.sync_fit.mean_face` over the clips named in `sync_cca.md`. The face model of
     MediaPipe's geometry module would serve as well, but the wheel (0.10.14) does not contain it.
     """
-    with files("stages").joinpath("sync_cca.npz").open("rb") as file:
-        with np.load(file, allow_pickle=False) as arrays:
-            return np.asarray(arrays["canonical_PC"], np.float64)
+    path = files("stages").joinpath("sync_cca.npz")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return np.asarray(arrays["canonical_PC"], np.float64)
 
 
 def fit_similarity(points_TPC: FloatArray, target_PC: FloatArray) -> PoseFit:
@@ -123,6 +123,9 @@ def normalise_pose(
             is no mesh.
         canonical_PC: (478, 3) target; None for `canonical_face()`.
         stable: indices of the points that the fit uses.
+
+    Returns:
+        The mesh in head-fixed coordinates, and the pose.
     """
     canonical_PC = canonical_face() if canonical_PC is None else canonical_PC
     index = list(stable)
@@ -140,6 +143,9 @@ def head_pose_deg(rotation_T33: FloatArray) -> tuple[FloatArray, FloatArray, Flo
     `R = yaw * pitch * roll` (roll first). Yaw and pitch are those of the direction the face looks
     in, roll is about that direction. Zero pitch is a head whose top of forehead (point 10) is as
     far from the camera as its chin (point 152), as in MediaPipe's own face model.
+
+    Args:
+        rotation_T33: head orientations, as `normalise_pose` returns them.
 
     Returns:
         yaw: -180..180, + = the face is turned towards the picture's right.

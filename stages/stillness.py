@@ -27,7 +27,10 @@ class StillnessWatch:
         self._rows: np.ndarray | None = None
 
     def is_still(self, luma: np.ndarray) -> bool:
-        """Take the luma plane (H, W) of the next frame.
+        """Take the next frame.
+
+        Args:
+            luma: luma plane of the next frame, (H, W) uint8.
 
         Returns:
             True if no cell differs by more than the level from the last frame; False for the first.

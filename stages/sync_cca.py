@@ -109,6 +109,9 @@ def log_mel(pcm: FloatArray, pcm_start_s: float, grid_s: FloatArray) -> FloatArr
         pcm: mono samples at 16 kHz in [-1, 1].
         pcm_start_s: time of the first sample.
         grid_s: (N,) centres of the grid frames, on the same clock.
+
+    Returns:
+        (N, B) bands.
     """
     bands_NB = np.full((len(grid_s), NUM_BANDS), np.nan)
     hop_frames = (np.arange(HOPS_PER_FRAME) + 0.5) / HOPS_PER_FRAME - 0.5
@@ -130,6 +133,10 @@ def on_grid(
     points_TPC: FloatArray, times_s: FloatArray
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """Interpolate points linearly to the 25 fps grid that starts at the first frame with a mesh.
+
+    Args:
+        points_TPC: (T, P, 3) at native times, NaN where there is no mesh.
+        times_s: (T,) ascending.
 
     Returns:
         grid_s (N,), points (N, P, 3), and usable_N: False inside gaps above `MAX_GAP_S`.
@@ -276,6 +283,9 @@ class CcaSync:
             pcm: mono at 16 kHz in [-1, 1]. Sound up to 0.7 s before and after the picture is used
                 where it is given; where it is not, only the overlap counts.
             pcm_start_s: time of the first sample, on the clock of `times_s`.
+
+        Returns:
+            The estimate.
         """
         points_TPC = normalise_pose(landmarks_TPC, self.canonical_PC).points_TPC[:, LIP_MOTION]
         return self.compare(*self.variates(points_TPC, times_s, pcm, pcm_start_s))
@@ -290,6 +300,9 @@ class CcaSync:
             times_s: as for `estimate`.
             pcm: as for `estimate`.
             pcm_start_s: as for `estimate`.
+
+        Returns:
+            The video's and the audio's variates.
         """
         grid_s, points_NPC, usable_N = on_grid(points_TPC, times_s)
         num, pairs = len(grid_s), len(self.weight_K)

@@ -142,6 +142,9 @@ def mirror_pairs(face_PC: FloatArray) -> tuple[Any, FloatArray]:
     The face is reflected, laid on itself by points whose partners are known, and each point paired
     with the nearest (an optimal assignment, irises apart).
 
+    Args:
+        face_PC: (P, 3) a frontal face.
+
     Returns:
         partner_P, and the reflected face (P, 3) in the order of the points it falls on.
     """

@@ -37,7 +37,7 @@ def test_index_sets_have_the_documented_sizes_and_no_duplicates() -> None:
     for name, size in {**sizes, "LIP_MOTION": 65, "FACE_OVAL": 36}.items():
         indices = getattr(mesh, name)
         assert len(indices) == len(set(indices)) == size
-        assert 0 <= min(indices) and max(indices) < 468
+        assert min(indices) >= 0 and max(indices) < 468
 
 
 def test_mean_face_is_upright_frontal_and_symmetric() -> None:
