@@ -156,11 +156,12 @@ def explain(
     from curation.explain import explain_text, find_rows
 
     folder = Folder(run_directory)
+    checked = _stored_recipe(folder)
     found = find_rows(folder, what)
     if as_json:
         print(json.dumps(found, indent=2, sort_keys=True, default=str))
     else:
-        print(explain_text(found, _stored_recipe(folder)))
+        print(explain_text(found, checked))
 
 
 @app.command(epilog="Example: curate demo footage/")

@@ -119,11 +119,21 @@ def _encode(
         for frame in chain([first], frames):
             if shaped is None or shown[-1] != frame.pts:
                 shaped = shaper.shape(frame)
+            if not shown:
+                _tag_colours(stream.codec_context, shaped)
             shaped.pts = len(shown)
             shaped.time_base = Fraction(1, settings.frame_rate_fps)
             shown.append(_pts(frame))
             out.mux(stream.encode(shaped))
         out.mux(stream.encode(None))
+
+
+def _tag_colours(context: av.VideoCodecContext, frame: VideoFrame) -> None:
+    """Tell players how the numbers are meant, as far as the source said so."""
+    context.colorspace = frame.colorspace
+    context.color_trc = frame.color_trc
+    context.color_primaries = frame.color_primaries
+    context.color_range = frame.color_range
 
 
 def output_size(facts: SourceFacts, max_side_px: int) -> tuple[int, int]:
