@@ -10,14 +10,18 @@ import pytest
 from stages.decode import FrameView
 from stages.facts import VideoFacts
 
-SHOWN = {0: (0, None), 90: (1, cv2.ROTATE_90_COUNTERCLOCKWISE), 180: (0, cv2.ROTATE_180),
-         270: (1, cv2.ROTATE_90_CLOCKWISE)}  # fmt: skip
+TURN_BACK = {
+    0: None,
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_CLOCKWISE,
+}
 
 
 def view_of(shown: np.ndarray, rotation_deg: int, aspect=Fraction(1), pixel_format="yuv420p"):
     """A frame that a player shows as the given picture."""
     height, width = shown.shape[:2]
-    sideways, turn_back = SHOWN[rotation_deg]
+    turn_back = TURN_BACK[rotation_deg]
     coded = shown if turn_back is None else cv2.rotate(shown, turn_back)
     coded = cv2.resize(coded, (round(coded.shape[1] / aspect), coded.shape[0]))
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(coded), "rgb24")

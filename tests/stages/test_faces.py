@@ -1,4 +1,4 @@
-"""Faces: tracking with made-up detectors, measuring on made-up tracks, and a real one on a photo."""
+"""Faces: tracking with made-up detectors, measuring on made-up tracks."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -65,10 +65,11 @@ class Scene:
 
     def detector(self, picture):
         self.num_looks += 1
-        return [
-            Detection(((x - h / 2) / 640, (y - h / 2) / 480, (x + h / 2) / 640, (y + h / 2) / 480), 0.9)
-            for x, y, h in self.faces()
-        ]  # fmt: skip
+        found = []
+        for x, y, h in self.faces():
+            box = ((x - h / 2) / 640, (y - h / 2) / 480, (x + h / 2) / 640, (y + h / 2) / 480)
+            found.append(Detection(box, 0.9))
+        return found
 
     def new_mesher(self):
         scene = self
@@ -145,7 +146,7 @@ def test_small_and_short_ones_are_dropped():
 
 
 def track_of(num_frames=50, opening=None, sway_px=0.0, noise=0.0, height=200.0, x=320.0):
-    """A frontal face whose lips but for the middle of the upper one follow ``opening`` in eye distances."""
+    """A frontal face; all lips but the middle of the upper one follow ``opening``."""
     rng = np.random.default_rng(1)
     face = canonical_face() - canonical_face().mean(axis=0)
     scale = height / np.ptp(face[:, 1])
