@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from curation.engine import Failure, Item, Outcome, Task, Worker
 from curation.errors import EngineError
 
 DEADLINE_EXIT_CODE = 79
+KNOCK_TIMEOUT_S = 10.0
 ITEMS_PER_WAVE = 20_000
 """Items given to one dataset execution; bounds the blocks that the driver keeps track of."""
 
@@ -54,7 +56,7 @@ class RayEngine:
     def __init__(
         self, num_workers: int = 0, address: str | None = None, cpus_per_worker: float = 1.0
     ) -> None:
-        _connect(address, num_workers)
+        self._owns_connection = _connect(address, num_workers)
         num_cpus = int(ray.cluster_resources().get("CPU", 0) // cpus_per_worker)
         if num_cpus < 1:
             raise EngineError("the Ray cluster has no free CPU; add a node or free one")
@@ -84,8 +86,9 @@ class RayEngine:
                 yield self._alone(task, item, deadline_s)
 
     def close(self) -> None:
-        """Leave the cluster; a private one ends."""
-        ray.shutdown()
+        """Leave the cluster; a private one ends. A connection made by others stays."""
+        if self._owns_connection:
+            ray.shutdown()
 
     def _main_pass(self, task: Task, items: Sequence[Item], deadline_s: float) -> Iterator[Outcome]:
         rows = [{"item": pickle.dumps(item)} for item in items]
@@ -96,8 +99,7 @@ class RayEngine:
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.filterwarnings("ignore", message=".*ray_remote_args")
             dataset = source.map_batches(
-                _PoolWorker,
-                fn_constructor_args=(cloudpickle.dumps(task), deadline_s),
+                _pool_worker(cloudpickle.dumps(task), deadline_s),
                 batch_size=1,
                 num_cpus=self._cpus_per_worker,
                 compute=ActorPoolStrategy(size=min(self.num_workers, len(items))),
@@ -127,23 +129,29 @@ class RayEngine:
             return Outcome(item.key, failure=Failure("WorkerDied", message, "", 2))
 
 
-class _PoolWorker:
-    """A task in an actor of the pool, with a watchdog on every item."""
+def _pool_worker(task: bytes, deadline_s: float) -> type:
+    """Make the class of the pool's actors: a task, with a watchdog on every item.
 
-    def __init__(self, task: bytes, deadline_s: float) -> None:
-        self._worker = Worker(pickle.loads(task))
-        self._deadline_s = deadline_s
+    The task lies in the class itself; as an argument of its constructor it would lie in the
+    object store, from which a restarted actor may not get it again.
+    """
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        item: Item = pickle.loads(batch["item"][0])
-        watchdog = threading.Timer(self._deadline_s, os._exit, (DEADLINE_EXIT_CODE,))
-        watchdog.daemon = True
-        watchdog.start()
-        try:
-            outcome = self._worker.attempt(item)
-        finally:
-            watchdog.cancel()
-        return {"outcome": [pickle.dumps(outcome)]}
+    class PoolWorker:
+        def __init__(self) -> None:
+            self._worker = Worker(pickle.loads(task))
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            item: Item = pickle.loads(batch["item"][0])
+            watchdog = threading.Timer(deadline_s, os._exit, (DEADLINE_EXIT_CODE,))
+            watchdog.daemon = True
+            watchdog.start()
+            try:
+                outcome = self._worker.attempt(item)
+            finally:
+                watchdog.cancel()
+            return {"outcome": [pickle.dumps(outcome)]}
+
+    return PoolWorker
 
 
 @ray.remote(max_retries=0, max_calls=1, runtime_env={"env_vars": _WORKER_ENV})
@@ -160,15 +168,17 @@ def _actor_options() -> dict[str, int]:
     return {"max_restarts": -1, "max_task_retries": 0}
 
 
-def _connect(address: str | None, num_workers: int) -> None:
+def _connect(address: str | None, num_workers: int) -> bool:
+    """Connect unless the process is connected; tell whether it was done here."""
     if ray.is_initialized():
-        return
+        return False
     # Inside a submitted job Ray names the cluster in this variable.
     address = address or os.environ.get("RAY_ADDRESS")
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         if address:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
             os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -181,5 +191,20 @@ def _connect(address: str | None, num_workers: int) -> None:
                 log_to_driver=False,
                 logging_level="ERROR",
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(f"--address {address}: no Ray cluster answers there: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EngineError(_unreachable(address, error)) from error
+    return True
+
+
+def _knock(address: str) -> None:
+    """Fail where nobody listens; Ray itself would end the process instead of raising."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_TIMEOUT_S).close()
+
+
+def _unreachable(address: str | None, error: Exception) -> str:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    if address is None:
+        return f"Ray does not start on this machine: {first}; `--engine inline` does without"
+    return f"--address {address}: no Ray cluster answers there: {first}"

@@ -58,7 +58,7 @@ class RunSettings(Settings):
         max_dead_ratio: share of dead inputs above which a run ends with exit code 1.
     """
 
-    segment_s: float = Setting(300.0, ge=10)
+    segment_s: float = Setting(300.0, ge=1)
     deadline_s: float = Setting(3600.0, gt=0)
     max_dead_ratio: float = Setting(0.0, ge=0, le=1)
 

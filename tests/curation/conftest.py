@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -57,6 +58,17 @@ def shifted(tmp_path_factory) -> Path:
             av_offset_ms=offset_ms,
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def local_ray():
+    """One private Ray for all tests of the session that use an engine in this process."""
+    import ray
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -136,6 +136,21 @@ def test_a_second_run_changes_nothing_and_measures_nothing(finished, footage):
     assert {path: path.stat().st_mtime_ns for path in out.glob("commits/*")} == times
 
 
+def test_a_long_source_is_measured_in_segments_and_stitched(footage, finished, tmp_path):
+    source = tmp_path / "long.mp4"
+    source.symlink_to(footage / "good_25fps.mp4")
+    books = run(source, tmp_path / "run", "run.segment_s=3", "clips.max_clip_s=6")
+    assert books.counts["done"] == 1
+    assert books.work["segments"] == 2
+    rows = pq.read_table(tmp_path / "run/clips.parquet").to_pylist()
+    rows.sort(key=lambda row: row["start_s"])
+    assert len(rows) == 2
+    assert rows[0]["start_pts"] < rows[0]["end_pts"] <= rows[1]["start_pts"]
+    whole = sources_of(finished[1])["good_25fps.mp4"]["duration_s"]
+    assert books.funnel.in_s == pytest.approx(whole, abs=0.01)
+    assert verify_dataset(Folder(str(tmp_path / "run/dataset"))) == []
+
+
 def test_another_recipe_is_refused_until_told(finished, footage):
     _, out = finished
     with pytest.raises(RunError, match="--change-recipe"):
@@ -198,7 +213,7 @@ def _mux(sample: dict, path: Path) -> None:
 
 
 @pytest.mark.timeout(280)
-def test_workers_crashes_and_engines_leave_no_trace_in_the_bytes(footage, tmp_path):
+def test_workers_crashes_and_engines_leave_no_trace_in_the_bytes(footage, tmp_path, local_ray):
     few = tmp_path / "few"
     few.mkdir()
     for name in ("good_25fps.mp4", "two_shots.mp4", "text_named.mp4", "empty.mp4"):
