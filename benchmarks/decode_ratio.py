@@ -201,7 +201,8 @@ def _repeat(uri: str, to: str, length_s: float) -> None:
     """Copy the packets of a file one after the other until it is long enough."""
     with av.open(uri) as given, av.open(to, "w") as made:
         streams = {s.index: made.add_stream_from_template(s) for s in given.streams}
-        period_s = float(given.duration or 0) / av.time_base
+        # A little longer than the file, so that no copy begins before the last one has ended.
+        period_s = float(given.duration or 0) / av.time_base + 0.2
         for number in range(int(length_s / period_s) + 1):
             given.seek(0)
             for packet in given.demux():

@@ -60,9 +60,9 @@ def shifted(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray():
-    """One private Ray for all tests of the session that use an engine in this process."""
+    """A private Ray for the tests of one module; two clusters at once fight over ports."""
     import ray
 
     os.environ["RAY_AUTH_MODE"] = "disabled"
