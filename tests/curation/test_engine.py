@@ -33,7 +33,7 @@ def test_no_items_open_nothing():
     assert list(InlineEngine().run(Unopenable(), [], 1.0)) == []
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_ray_loses_only_the_rows_that_kill_their_worker(local_ray):
     from ray import cloudpickle
 

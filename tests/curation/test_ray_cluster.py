@@ -69,7 +69,7 @@ def wanted(footage, tmp_path_factory) -> dict[str, str]:
     return digests(out / "dataset")
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_submitted_job_writes_the_same_dataset(head, footage, wanted, tmp_path):
     out = tmp_path / "job"
     submit = [
@@ -79,7 +79,7 @@ def test_a_submitted_job_writes_the_same_dataset(head, footage, wanted, tmp_path
     for _ in range(8):
         # The agent that takes jobs needs up to half a minute after the head is up.
         done = subprocess.run(
-            submit, env=head["env"], capture_output=True, text=True, timeout=200, check=False
+            submit, env=head["env"], capture_output=True, text=True, timeout=300, check=False
         )
         if (out / "dataset/dataset.json").exists() or "succeeded" in done.stdout:
             break
@@ -88,7 +88,7 @@ def test_a_submitted_job_writes_the_same_dataset(head, footage, wanted, tmp_path
     assert digests(out / "dataset") == wanted
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_an_address_joins_the_running_cluster(head, footage, wanted, tmp_path):
     out = tmp_path / "joined"
     done = subprocess.run(

@@ -212,7 +212,7 @@ def _mux(sample: dict, path: Path) -> None:
                     out.mux(packet)
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_workers_crashes_and_engines_leave_no_trace_in_the_bytes(footage, tmp_path, local_ray):
     few = tmp_path / "few"
     few.mkdir()
