@@ -326,7 +326,6 @@ class MediaPipeMesher:
         faces: Any = self._graph.process(picture).multi_face_landmarks
         if not faces:
             return None
-        # Field by field iteration over the message costs more than the network's last layers.
         points = faces[0].landmark
         return np.array([(p.x, p.y, p.z) for p in points], np.float32)
 
