@@ -29,10 +29,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 from curation.inputs import find_inputs, identify
-from curation.ledger import Ledger
 from curation.measure import Measurer, Unit
 from curation.pipeline import build_pipeline
 from curation.recipe import load_recipe
+from manifests.ledger import Ledger
 from manifests.storage import Folder
 
 

@@ -5,9 +5,9 @@ clip is and how it is written, that of ``manifests``.
 """
 
 from curation.errors import CurationError
-from curation.gates import Gate, Verdict, judge
 from curation.pipeline import Pipeline, build_pipeline
 from curation.recipe import Recipe, load_recipe
+from manifests.gates import Gate, Verdict, judge
 
 __all__ = [
     "CurationError",

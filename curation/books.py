@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from curation.errors import RunError
 from curation.inputs import Source
-from curation.ledger import Commit
-from curation.selection import reasons_of
+from manifests.ledger import Commit
 from manifests.reasons import Reason
 from manifests.records import SOURCE_SCHEMA, ClipState, SourceState
+from manifests.selection import reasons_of
 from manifests.storage import Folder
 
 DEAD_LETTER = "dead_letter.jsonl"

@@ -25,9 +25,9 @@ from curation.run import (
     read_run_file,
     write_run_file,
 )
-from curation.selection import change
-from curation.selection import select as select_clips
 from manifests.records import ClipState
+from manifests.selection import change
+from manifests.selection import select as select_clips
 from manifests.storage import Folder
 
 
@@ -98,7 +98,7 @@ def select_again(folder: Folder, recipe: Recipe, overrides: Sequence[str]) -> di
             f"measure again: curate run INPUT... --out {folder} --change-recipe --set ..."
         )
     before = read_table(folder, "clips.parquet")
-    after = select_clips(before, pipeline)
+    after = select_clips(before, pipeline.gates, refuse_doubles=pipeline.refuses_doubles)
     difference = change(before, after)
     sources = identify_stored(folder)
     decide(folder, pipeline, sources)

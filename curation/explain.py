@@ -6,8 +6,8 @@ from typing import Any
 
 from curation.books import read_table
 from curation.errors import RunError
-from curation.gates import BOUNDS
 from curation.recipe import Recipe
+from manifests.gates import BOUNDS
 from manifests.storage import Folder
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.gates import judge
 from curation.inputs import Source
-from curation.ledger import Commit, CommitHeader, Ledger
 from curation.pack import encode_flac
 from curation.pipeline import Pipeline, build_pipeline
 from curation.recipe import Recipe
+from manifests.gates import judge
+from manifests.ledger import Commit, CommitHeader, Ledger
 from manifests.measurement import values_of
 from manifests.reasons import Reason
 from manifests.records import EVIDENCE_COLUMNS, Clip, ClipState, SourceState, clip_schema

@@ -19,8 +19,8 @@ import numpy as np
 import soundfile
 
 from curation.encode import encode_span
-from curation.ledger import Ledger
 from curation.recipe import PackSettings
+from manifests.ledger import Ledger
 from manifests.shards import ShardWriter
 from manifests.span import Span
 from manifests.storage import Folder

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import PipelineError
-from curation.gates import Gate, gates_of
 from curation.recipe import Recipe
+from manifests.gates import Gate, gates_of
 from manifests.measurement import Field
 from stages.contract import Stage
 from stages.facts import SourceFacts
@@ -34,6 +34,11 @@ class Pipeline:
     def fields(self) -> tuple[Field, ...]:
         """All measured columns."""
         return tuple(field for stage in self.stages for field in stage.fields())
+
+    @property
+    def refuses_doubles(self) -> bool:
+        """Whether of clips that show the same footage only the best is kept."""
+        return self.recipe.stages["dedup"].enabled
 
     def fingerprints(self) -> dict[str, str]:
         """Fingerprint of each stage by name, and of the cutter under ``clips``."""

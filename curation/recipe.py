@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Setting
 
 from curation.errors import RecipeError
-from curation.gates import BOUNDS, Bounds
+from manifests.gates import BOUNDS, Bounds, bound_of
 from manifests.measurement import Field, fields_of
 from stages.clips import ClipSettings
 from stages.contract import Settings
@@ -235,14 +235,14 @@ def _override(tables: dict[str, Any], override: str) -> None:
         tables.setdefault(table, {})[name] = value
         return
     measurement = next((stage.measurement for stage in STAGES if stage.name == table), None)
-    names = [f.name.split(".", 1)[1] for f in fields_of(measurement, table)] if measurement else []
-    for bound in BOUNDS:
-        field = name.removeprefix(f"{bound}_")
-        if field != name and field in names:
-            gate = tables.setdefault("gates", {}).setdefault(f"{table}.{field}", {})
-            gate[bound] = value
-            return
-    choices = [*models[table].model_fields, *(f"{b}_{n}" for n in names for b in BOUNDS)]
+    names = [field.name for field in fields_of(measurement, table)] if measurement else []
+    found = bound_of(key.strip(), names)
+    if found:
+        field, bound = found
+        tables.setdefault("gates", {}).setdefault(field, {})[bound] = value
+        return
+    gate_keys = (f"{bound}_{name.split('.', 1)[1]}" for name in names for bound in BOUNDS)
+    choices = [*models[table].model_fields, *gate_keys]
     raise RecipeError(
         f"--set {override!r}: {table!r} has no setting or gate {name!r}{_nearest(name, choices)}"
     )

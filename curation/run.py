@@ -31,15 +31,15 @@ from curation.books import (
 from curation.engine import Engine, Item, Outcome
 from curation.errors import RunError
 from curation.inputs import Source
-from curation.ledger import Commit, Ledger, is_current
 from curation.measure import Measured, MeasureTask, Unit
 from curation.pack import PACKED, SHARDS, PackTask, ShardPlan, plan_shards, read_packed
 from curation.pipeline import Pipeline
 from curation.progress import Progress
-from curation.selection import select
 from manifests.dataset import CLIPS_NAME, MANIFEST_NAME, DatasetManifest, ShardEntry
 from manifests.errors import ManifestError
+from manifests.ledger import Commit, Ledger, is_current
 from manifests.records import PACKED_COLUMNS, ClipState, clip_schema
+from manifests.selection import select
 from manifests.storage import Folder
 
 RUN_FILE = "run.json"
@@ -195,7 +195,7 @@ def decide(folder: Folder, pipeline: Pipeline, sources: Sequence[Source]) -> Run
     clips = pa.concat_tables(
         [_conform(table, schema) for table in tables] or [schema.empty_table()]
     )
-    clips = select(clips, pipeline)
+    clips = select(clips, pipeline.gates, refuse_doubles=pipeline.refuses_doubles)
     refuse_doubles = any(stage.name == "dedup" for stage in pipeline.stages)
     table = source_table(sources, commits, clips, dead, refuse_doubles=refuse_doubles)
     counts = check_books(table)

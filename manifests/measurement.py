@@ -29,6 +29,9 @@ _ARROW_TYPES: dict[Any, pa.DataType] = {
 }
 
 
+_COLUMN_METADATA = ("unit", "meaning", "low", "high", "other")
+
+
 @dataclass(frozen=True)
 class Field:
     """One column of measurements.
@@ -55,6 +58,11 @@ class Field:
     def arrow_type(self) -> pa.DataType:
         """Arrow type of the column."""
         return _ARROW_TYPES[self.python_type]
+
+    def column(self) -> pa.Field:
+        """Arrow column; unit, meaning and reasons are its metadata."""
+        texts = {name: str(getattr(self, name) or "") for name in _COLUMN_METADATA}
+        return pa.field(self.name, self.arrow_type, metadata=texts)
 
 
 def measured(
@@ -109,6 +117,33 @@ def fields_of(record_type: type, stage_name: str) -> tuple[Field, ...]:
             Field(name=f"{stage_name}.{field.name}", python_type=python_type, **field.metadata)
         )
     return tuple(columns)
+
+
+def stored_fields(schema: pa.Schema) -> dict[str, Field]:
+    """Read the measurements of a stored table back from its schema.
+
+    Args:
+        schema: schema of a table of clips.
+
+    Returns:
+        Fields by name, in the order of the columns.
+    """
+    fields = {}
+    for column in schema:
+        if not column.metadata or b"meaning" not in column.metadata:
+            continue
+        texts = {key.decode(): text.decode() for key, text in column.metadata.items()}
+        # Parquet renames the items of lists, so that types are compared and not looked up.
+        python_type = next(
+            python for python, arrow in _ARROW_TYPES.items() if arrow.equals(column.type)
+        )
+        reasons = {
+            key: Reason(texts[key]) if texts[key] else None for key in ("low", "high", "other")
+        }
+        fields[column.name] = Field(
+            column.name, python_type, texts["unit"], texts["meaning"], **reasons
+        )
+    return fields
 
 
 def values_of(record: Any, stage_name: str) -> dict[str, Any]:

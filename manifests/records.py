@@ -153,8 +153,7 @@ def clip_schema(fields: Iterable[Field], extra: dict[str, pa.DataType] | None = 
     """
     columns = [pa.field(name, kind) for name, kind in _CLIP_COLUMNS]
     for item in fields:
-        metadata = {"unit": item.unit, "meaning": item.meaning}
-        columns.append(pa.field(item.name, item.arrow_type, metadata=metadata))
+        columns.append(item.column())
     columns += [pa.field(name, kind) for name, kind in (extra or {}).items()]
     return pa.schema(
         columns,

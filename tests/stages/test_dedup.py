@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from manifests.near_duplicates import Fingerprint, near_duplicates
 from manifests.span import Span
 from stages.dedup import DedupSettings, DedupStage, FrameHashes, fingerprint_of
-from stages.near_duplicates import Fingerprint, near_duplicates
 from tests.stages.footage import ASTRONAUT, COFFEE, facts_of, real, watch, write_video
 
 SETTINGS = DedupSettings()

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from curation.ledger import Commit, CommitHeader, Ledger, is_current
+from manifests.ledger import Commit, CommitHeader, Ledger, is_current
 from manifests.measurement import Field
 from manifests.records import EVIDENCE_COLUMNS, SourceState, clip_schema
 from manifests.storage import Folder

@@ -100,6 +100,24 @@ class Verdict:
     failed: tuple[FailedGate, ...]
 
 
+def bound_of(key: str, names: Collection[str]) -> tuple[str, Bound] | None:
+    """Read the key of a gate: ``sync.min_confidence`` is the ``min`` of ``sync.confidence``.
+
+    Args:
+        key: ``stage.bound_field``.
+        names: known measurements.
+
+    Returns:
+        Measurement and kind of bound; ``None`` if the key is no gate on any of them.
+    """
+    stage, _, rest = key.partition(".")
+    for bound in BOUNDS:
+        field = rest.removeprefix(f"{bound}_")
+        if field != rest and f"{stage}.{field}" in names:
+            return f"{stage}.{field}", bound
+    return None
+
+
 def gates_of(bounds: Mapping[str, Bounds], fields: Mapping[str, Field]) -> tuple[Gate, ...]:
     """Gates of a recipe, in the order of the measured columns.
 

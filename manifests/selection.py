@@ -10,11 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.gates import Gate, judge
-from curation.pipeline import Pipeline
+from manifests.gates import Gate, judge
+from manifests.near_duplicates import Fingerprint, near_duplicates
 from manifests.reasons import Reason
 from manifests.records import FAILED_GATE_TYPE, ClipState, FailedGate
-from stages.near_duplicates import Fingerprint, near_duplicates
 
 
 @dataclass(frozen=True)
@@ -34,22 +33,23 @@ class Change:
     lost_s: float
 
 
-def select(clips: pa.Table, pipeline: Pipeline) -> pa.Table:
+def select(clips: pa.Table, gates: Sequence[Gate], *, refuse_doubles: bool) -> pa.Table:
     """Judge every clip.
 
     Args:
         clips: table of measured clips, any earlier verdicts in it are replaced.
-        pipeline: its gates decide.
+        gates: gates of the recipe, in the order of the measured columns.
+        refuse_doubles: of clips that show the same footage, keep the best only.
 
     Returns:
         The same rows in the order of their ids, with ``state`` and ``failed_gates`` set.
     """
     clips = clips.sort_by("clip_id")
-    rows = _judged_columns(clips, pipeline.gates).to_pylist()
-    verdicts = [judge(row, pipeline.gates, row["measured_stages"]) for row in rows]
+    rows = _judged_columns(clips, gates).to_pylist()
+    verdicts = [judge(row, gates, row["measured_stages"]) for row in rows]
     states = [verdict.state for verdict in verdicts]
     failed = [[_plain(gate) for gate in verdict.failed] for verdict in verdicts]
-    if any(stage.name == "dedup" for stage in pipeline.stages):
+    if refuse_doubles:
         kept = clips.filter(pa.array([state is ClipState.KEPT for state in states], pa.bool_()))
         doubles = near_duplicates([_fingerprint(row) for row in kept.to_pylist()])
         for number, row in enumerate(rows):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from curation.gates import Bounds, Gate, gates_of, judge
+from manifests.gates import Bounds, Gate, gates_of, judge
 from manifests.measurement import Field
 from manifests.reasons import Reason
 from manifests.records import ClipState

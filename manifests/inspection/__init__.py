@@ -1,0 +1,1 @@
+"""Looking into runs and datasets: what the `shards` command shows, and its page."""
