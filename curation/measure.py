@@ -189,7 +189,7 @@ class Measurer:
             "duration_s": losses.total_s,
             "num_passes": count.num_passes,
             "num_frames": count.num_frames,
-            "num_face_frames": sum(len(t.pts) for t in evidence.get(FaceTracks).tracks),
+            "num_face_frames": evidence.get(FaceTracks).num_meshed,
             "num_corrupt": count.num_corrupt,
             "lost_s": losses.by_reason(),
             "stage_s": {name: round(value, 3) for name, value in clock.seconds.items()},

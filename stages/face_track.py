@@ -135,10 +135,13 @@ class FaceTracks:
     Attributes:
         tracks: tracks in the order of their first frames.
         frame_pts: (N,) int64, pts of every decoded frame.
+        num_meshed: runs of the mesh, one for each followed face and frame, those of tracks that
+            turned out to be no faces included.
     """
 
     tracks: tuple[FaceTrack, ...]
     frame_pts: np.ndarray
+    num_meshed: int = 0
 
 
 def pack_track(track: FaceTrack) -> bytes:

@@ -47,7 +47,7 @@ class FacesSettings(StageSettings):
         max_gap_s: the mesh may miss a face for so long within one presence.
     """
 
-    detect_every_s: float = Setting(0.32, gt=0)
+    detect_every_s: float = Setting(0.4, gt=0)
     min_score: float = Setting(0.5, ge=0, le=1)
     min_face_px: float = Setting(24, gt=0)
     max_tracks: int = Setting(4, ge=1)
@@ -127,7 +127,7 @@ class FacesStage(Stage[FacesSettings]):
     """Finds, follows and measures faces."""
 
     name = "faces"
-    version = 1
+    version = 2
     settings_type = FacesSettings
     measurement = FacesMeasurement
     gives = (FaceTracks,)

@@ -105,7 +105,7 @@ class PictureStage(Stage[PictureSettings]):
     """What the picture is like."""
 
     name = "picture"
-    version = 1
+    version = 2
     settings_type = PictureSettings
     measurement = PictureMeasurement
     gives = (PictureTrace,)

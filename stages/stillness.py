@@ -42,9 +42,18 @@ class StillnessWatch:
         difference = cv2.absdiff(rows, last)
         if cv2.mean(difference)[0] > self._level:
             return False
-        size = (max(1, rows.shape[1] // _CELL_COLUMNS), max(1, rows.shape[0] // _CELL_ROWS))
-        cells = cv2.resize(difference.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        return bool(cells.max() < self._level)
+        return bool(_cell_means(difference).max() < self._level)
+
+
+def _cell_means(picture: np.ndarray) -> np.ndarray:
+    """Mean of every whole cell, by the corners of the integral picture."""
+    cell_rows, cell_columns = (
+        min(_CELL_ROWS, picture.shape[0]),
+        min(_CELL_COLUMNS, picture.shape[1]),
+    )
+    corners = cv2.integral(picture)[::cell_rows, ::cell_columns]
+    sums = corners[1:, 1:] - corners[1:, :-1] - corners[:-1, 1:] + corners[:-1, :-1]
+    return sums / (cell_rows * cell_columns)
 
 
 def frozen_runs(is_frozen: np.ndarray) -> list[tuple[int, int]]:
