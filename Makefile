@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-out
 
-.PHONY: demo test check format clean
+MODELS := .venv-models
+
+.PHONY: demo test models test-models check format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,6 +24,17 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# Stages with a large network (SyncNet, WhisperX, open_clip) live in an environment of their own.
+$(MODELS)/.installed: pyproject.toml models-constraints.txt
+	test -x $(MODELS)/bin/python || $(PYTHON) -m venv $(MODELS)
+	$(MODELS)/bin/python -m pip install --quiet --disable-pip-version-check -c models-constraints.txt -e '.[curate,models,demo,dev]'
+	touch $@
+
+models: $(MODELS)/.installed
+
+test-models: $(MODELS)/.installed
+	$(MODELS)/bin/python -m pytest tests/stages/test_syncnet.py tests/stages/test_weights.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

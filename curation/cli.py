@@ -13,6 +13,7 @@ import typer
 
 from curation.errors import CurationError, RunError
 from curation.recipe import Recipe, check_recipe, load_recipe
+from curation.weights_cli import app as weights_app
 from manifests.errors import ManifestError
 from manifests.storage import Folder
 
@@ -24,6 +25,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(weights_app, name="weights")
 
 Out = Annotated[str, typer.Option("--out", help="Run directory, local or any fsspec URL.")]
 Run = Annotated[str, typer.Argument(help="Run directory, local or any fsspec URL.")]
@@ -212,12 +215,13 @@ def _stored_recipe(folder: Folder) -> Recipe:
 
 
 def _finish(books: Any, recipe: Recipe, out: str, as_json: bool) -> None:
-    from curation.report import funnel_table
+    from curation.report import cost_line, funnel_table
 
     if as_json:
         print(json.dumps(asdict(books), indent=2, sort_keys=True))
     else:
         print(funnel_table(books))
+        print(cost_line(books))
         print(f"\ndataset  {Folder(out).join('dataset')}\nreport   {Folder(out).join('report')}")
     if books.work["clips_lost_in_packing"]:
         print(

@@ -47,6 +47,23 @@ def funnel_table(books: RunBooks) -> str:
     return "\n".join(lines)
 
 
+def cost_line(books: RunBooks) -> str:
+    """What a second of clip cost, as text.
+
+    Args:
+        books: books of the run.
+
+    Returns:
+        CPU milliseconds of every stage for each second of the clips found, the dearest first;
+        what was watched and belongs to no clip is paid by the clips, too.
+    """
+    if not books.clips_s:
+        return ""
+    dearest = sorted(books.stage_s.items(), key=lambda item: -item[1])
+    costs = [f"{name} {1000 * spent_s / books.clips_s:.1f}" for name, spent_s in dearest]
+    return "CPU ms per second of clip: " + ", ".join(costs)
+
+
 def write_report(run: Folder, books: RunBooks) -> None:
     """Write ``report/index.html``.
 

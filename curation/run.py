@@ -55,6 +55,7 @@ class RunBooks:
         funnel: where the time went.
         num_clips: clips found.
         num_kept: clips kept.
+        clips_s: seconds of the clips found, kept or not.
         work: counters of decoding.
         stage_s: CPU seconds by stage.
     """
@@ -63,6 +64,7 @@ class RunBooks:
     funnel: Funnel
     num_clips: int
     num_kept: int
+    clips_s: float
     work: dict[str, int] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
 
@@ -212,6 +214,7 @@ def decide(folder: Folder, pipeline: Pipeline, sources: Sequence[Source]) -> Run
         funnel=funnel_of(table, commits, clips),
         num_clips=clips.num_rows,
         num_kept=states.count(ClipState.KEPT),
+        clips_s=sum(clips["duration_s"].to_pylist()),
         work={
             "sources_decoded": len({h.source_id for h in headers if h.num_passes}),
             "analysis_passes": sum(header.num_passes for header in headers),
