@@ -117,13 +117,15 @@ def _encode(
         shaper = _Shaper(facts, width, height)
         shaped: VideoFrame | None = None
         for frame in chain([first], frames):
-            if shaped is None or shown[-1] != frame.pts:
+            # A deinterlacer counts in another time base than the stream.
+            source_pts = round(_time(frame) / facts.video.time_base)
+            if shaped is None or shown[-1] != source_pts:
                 shaped = shaper.shape(frame)
             if not shown:
                 _tag_colours(stream.codec_context, shaped)
             shaped.pts = len(shown)
             shaped.time_base = Fraction(1, settings.frame_rate_fps)
-            shown.append(_pts(frame))
+            shown.append(source_pts)
             out.mux(stream.encode(shaped))
         out.mux(stream.encode(None))
 

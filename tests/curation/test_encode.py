@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
+import av
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.encode import nearest
+from curation.encode import encode_span, nearest
+from curation.recipe import PackSettings
+from manifests.span import Span
+from stages.decode import DecodeCount, decode_frames
+from stages.probe import ProbeSettings, probe
 
 
 @dataclass
@@ -48,3 +54,30 @@ def test_exactly_as_many_frames_as_wanted(pts, num_wanted):
 
 def test_no_frame_gives_none():
     assert shown([], 5) == []
+
+
+def test_interlaced_footage_is_told_by_the_times_of_its_own_stream(tmp_path):
+    path = tmp_path / "interlaced.mpg"
+    with av.open(str(path), "w", format="mpeg") as out:
+        stream = out.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.options = {"flags": "+ilme+ildct", "g": "12"}
+        sound = out.add_stream("mp2", rate=48000)
+        for number in range(75):
+            picture = np.full((240, 320, 3), 3 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 144000), np.int16), "s16", "stereo")
+        silence.sample_rate = 48000
+        out.mux(sound.encode(silence))
+        out.mux(sound.encode(None))
+    facts = probe(str(path), "source", path.stat().st_size, ProbeSettings())
+    assert facts.video.is_interlaced
+    pts = [frame.pts for frame in decode_frames(facts, DecodeCount())]
+    span = Span(pts[10], pts[60], facts.video.time_base)
+    encoded = encode_span(facts, span, PackSettings(), DecodeCount())
+    frame_ticks = round(Fraction(1, 25) / facts.video.time_base)
+    wanted = span.start + frame_ticks * np.arange(len(encoded.shown_pts))
+    assert np.abs(encoded.shown_pts - wanted).max() <= frame_ticks / 2
