@@ -11,7 +11,7 @@ MODELS := .venv-models
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[curate,demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[curate,demo,look,dev]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -23,12 +23,12 @@ demo: $(VENV)/.installed
 	@echo "look at $(DEMO)/run/report/index.html, $(DEMO)/run/dataset and $(DEMO)/run/sources.parquet"
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # Stages with a large network (SyncNet, WhisperX, open_clip) live in an environment of their own.
 $(MODELS)/.installed: pyproject.toml models-constraints.txt
 	test -x $(MODELS)/bin/python || $(PYTHON) -m venv $(MODELS)
-	$(MODELS)/bin/python -m pip install --quiet --disable-pip-version-check -c models-constraints.txt -e '.[curate,models,demo,dev]'
+	$(MODELS)/bin/python -m pip install --quiet --disable-pip-version-check -c models-constraints.txt -e '.[curate,models,demo,look,dev]'
 	touch $@
 
 models: $(MODELS)/.installed

@@ -16,6 +16,7 @@ from curation.recipe import Recipe, check_recipe, load_recipe
 from curation.weights_cli import app as weights_app
 from manifests.errors import ManifestError
 from manifests.storage import Folder
+from stages.errors import StageError
 
 EXIT_DONE, EXIT_UNSOUND, EXIT_USAGE = 0, 1, 2
 
@@ -78,12 +79,20 @@ def run(
 
 
 @app.command(epilog="Example: curate select runs/first --set sync.min_confidence=0.8")
-def select(run_directory: Run, sets: Sets = None, as_json: AsJson = False) -> None:
+def select(
+    run_directory: Run,
+    sets: Sets = None,
+    flags: Annotated[
+        str | None,
+        typer.Option(help="Refuse what was flagged bad: in this run's `shards serve`, or a CSV."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Judge a measured run anew; nothing is decoded. `curate pack` then writes the shards."""
     from curation.driver import select_again
 
     folder = Folder(run_directory)
-    result = select_again(folder, _stored_recipe(folder), sets or [])
+    result = select_again(folder, _stored_recipe(folder), sets or [], flags)
     if as_json:
         print(json.dumps(result, indent=2, sort_keys=True))
         return
@@ -215,7 +224,7 @@ def _stored_recipe(folder: Folder) -> Recipe:
 
 
 def _finish(books: Any, recipe: Recipe, out: str, as_json: bool) -> None:
-    from curation.report import cost_line, funnel_table
+    from curation.summary import cost_line, funnel_table
 
     if as_json:
         print(json.dumps(asdict(books), indent=2, sort_keys=True))
@@ -248,6 +257,6 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         app()
-    except (CurationError, ManifestError) as error:
+    except (CurationError, ManifestError, StageError) as error:
         print(f"curate: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)

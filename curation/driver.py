@@ -14,17 +14,20 @@ from curation.inputs import Source, identify
 from curation.pipeline import build_pipeline
 from curation.progress import Progress
 from curation.recipe import Recipe, override_recipe
-from curation.report import write_report
 from curation.run import (
     RunBooks,
     decide,
     finish_run_file,
+    flagged_bad,
     measure,
     open_run,
     pack,
     read_run_file,
     write_run_file,
 )
+from manifests.inspection.flags import Mark, marks_of_csv, read_flags
+from manifests.inspection.place import find_place
+from manifests.inspection.report import write_report
 from manifests.records import ClipState
 from manifests.selection import change
 from manifests.selection import select as select_clips
@@ -69,17 +72,21 @@ def run_all(
         progress.phase("pack")
         books.work |= pack(folder, pipeline, workers, progress)
     finish_run_file(folder, books)
-    write_report(folder, books)
+    write_report(find_place(folder.url))
     return books
 
 
-def select_again(folder: Folder, recipe: Recipe, overrides: Sequence[str]) -> dict[str, Any]:
+def select_again(
+    folder: Folder, recipe: Recipe, overrides: Sequence[str], flags: str | None = None
+) -> dict[str, Any]:
     """Judge a measured run with other gates.
 
     Args:
         folder: run directory.
         recipe: its stored recipe.
         overrides: ``--set`` strings.
+        flags: a run whose flags are taken over, or a CSV file with ``clip_id`` and ``flag``;
+            ``None`` leaves those that an earlier selection took over.
 
     Returns:
         What changed: counts and seconds.
@@ -98,7 +105,10 @@ def select_again(folder: Folder, recipe: Recipe, overrides: Sequence[str]) -> di
             f"measure again: curate run INPUT... --out {folder} --change-recipe --set ..."
         )
     before = read_table(folder, "clips.parquet")
-    after = select_clips(before, pipeline.gates, refuse_doubles=pipeline.refuses_doubles)
+    if flags is not None:
+        bad = sorted(key for key, mark in _marks(flags).items() if mark == "bad")
+        write_run_file(folder, {**(read_run_file(folder) or {}), "flagged_bad": bad})
+    after = select_clips(before, pipeline.rules(flagged_bad(folder)))
     difference = change(before, after)
     sources = identify_stored(folder)
     decide(folder, pipeline, sources)
@@ -111,6 +121,13 @@ def select_again(folder: Folder, recipe: Recipe, overrides: Sequence[str]) -> di
         "num_kept": states.count(ClipState.KEPT),
         "num_pending": states.count(ClipState.PENDING),
     }
+
+
+def _marks(flags: str) -> dict[str, Mark]:
+    if not flags.endswith(".csv"):
+        return {key: flag.mark for key, flag in read_flags(Folder(flags)).items()}
+    folder, name = Folder.split(flags)
+    return marks_of_csv(folder.read_bytes(name).decode("utf-8"))
 
 
 def pack_again(
@@ -147,7 +164,7 @@ def pack_again(
     books = decide(folder, pipeline, identify_stored(folder))
     books.work |= work
     finish_run_file(folder, books)
-    write_report(folder, books)
+    write_report(find_place(folder.url))
     return work
 
 

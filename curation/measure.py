@@ -289,7 +289,8 @@ class Measurer:
     def _row(self, view: ClipView, uri: str) -> dict[str, Any]:
         values, names = self._values(view)
         clip, span, evidence = view.clip, view.clip.span, view.evidence
-        verdict = judge(values, self._pipeline.gates, names)
+        rules = self._pipeline.rules()
+        verdict = judge(values, rules.gates, names, rules.stages)
         start_s = span.start_s - SOUND_MARGIN_S
         pcm = evidence.get(Voice).pcm
         track = next(t for t in evidence.get(FaceTracks).tracks if t.number == clip.track)

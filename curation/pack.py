@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from curation.encode import encode_span
+from curation.packed_transcript import packed_transcript
 from curation.recipe import PackSettings
 from manifests.ledger import Ledger
 from manifests.shards import ShardWriter
@@ -33,6 +34,9 @@ from stages.landmarks import INNER_LIP, OUTER_LIP
 
 SHARDS = "dataset/shards"
 PACKED = "packed"
+
+_LAYOUT = 2
+"""What the note of a packed shard holds; a shard with an older note is written anew."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class ShardPlan:
             [_identity(row, self.measured_names) for row in self.clips],
             self.settings.model_dump(mode="json"),
             self.recipe_digest,
+            _LAYOUT,
         ]
         text = json.dumps(values, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -78,7 +83,7 @@ class PackedShard:
         num_frames_decoded: frames decoded for it, lead-in from key frames included.
         num_frames_in_spans: source frames inside the kept spans.
         num_passes: decode passes, one a clip.
-        samples: for each sample its key, frames and members with byte offsets.
+        samples: for each sample its key, frames and members with byte offsets and digests.
         failed: clips that could not be decoded any more, with the reason.
     """
 
@@ -190,7 +195,13 @@ def write_shard(run: Folder, plan: ShardPlan) -> PackedShard:
                 {
                     "clip_id": row["clip_id"],
                     "num_frames": num_frames,
-                    "members": [asdict(member) for member in place.members],
+                    "members": [
+                        {
+                            **asdict(member),
+                            "sha256": hashlib.sha256(members[member.ext]).hexdigest(),
+                        }
+                        for member in place.members
+                    ],
                 }
             )
         digest = writer.finish()
@@ -262,7 +273,9 @@ def make_sample(
             "num_samples": len(sound),
             "shifted_by_ms": -offset_ms,
         },
-        "transcript": None,
+        "transcript": packed_transcript(
+            row, offset_ms, len(video.shown_pts) / settings.frame_rate_fps
+        ),
         "measurements": {name: row[name] for name in plan.measured_names if name in row},
     }
     members = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from curation.errors import PipelineError
 from curation.recipe import Recipe
 from manifests.gates import Gate, gates_of
 from manifests.measurement import Field
+from manifests.selection import Rules
 from stages.contract import Stage
 from stages.facts import SourceFacts
 from stages.registry import STAGES
@@ -35,10 +36,21 @@ class Pipeline:
         """All measured columns."""
         return tuple(field for stage in self.stages for field in stage.fields())
 
-    @property
-    def refuses_doubles(self) -> bool:
-        """Whether of clips that show the same footage only the best is kept."""
-        return self.recipe.stages["dedup"].enabled
+    def rules(self, flagged_bad: Iterable[str] = ()) -> Rules:
+        """What a selection goes by.
+
+        Args:
+            flagged_bad: ids of clips that a person refused.
+
+        Returns:
+            The rules.
+        """
+        return Rules(
+            gates=self.gates,
+            stages=frozenset(stage.name for stage in self.stages if stage.measurement),
+            refuses_doubles=self.recipe.stages["dedup"].enabled,
+            flagged_bad=frozenset(flagged_bad),
+        )
 
     def fingerprints(self) -> dict[str, str]:
         """Fingerprint of each stage by name, and of the cutter under ``clips``."""
@@ -59,11 +71,24 @@ def build_pipeline(recipe: Recipe) -> Pipeline:
     Raises:
         PipelineError: a stage needs what no earlier stage gives.
     """
-    stages = [
-        stage(recipe.stages[stage.name]) for stage in STAGES if recipe.stages[stage.name].enabled
-    ]
+    stages = without_idle(
+        [stage(recipe.stages[stage.name]) for stage in STAGES if recipe.stages[stage.name].enabled]
+    )
     check_needs(stages)
     return Pipeline(recipe, tuple(stages), gates_of(recipe.gates, recipe.fields))
+
+
+def without_idle(stages: Sequence[Stage[Any]]) -> list[Stage[Any]]:
+    """Leave out stages on demand whose evidence no other stage needs.
+
+    Args:
+        stages: enabled stages in order.
+
+    Returns:
+        Those that run.
+    """
+    needed = {need for stage in stages for need in stage.needs}
+    return [stage for stage in stages if not stage.on_demand or needed.intersection(stage.gives)]
 
 
 def check_needs(stages: Sequence[Stage[Any]]) -> None:

@@ -11,7 +11,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -33,6 +33,7 @@ from curation.errors import RunError
 from curation.inputs import Source
 from curation.measure import Measured, MeasureTask, Unit
 from curation.pack import PACKED, SHARDS, PackTask, ShardPlan, plan_shards, read_packed
+from curation.packed_transcript import packed_transcript
 from curation.pipeline import Pipeline
 from curation.progress import Progress
 from manifests.dataset import CLIPS_NAME, MANIFEST_NAME, DatasetManifest, ShardEntry
@@ -96,6 +97,7 @@ def open_run(folder: Folder, pipeline: Pipeline, *, may_change: bool) -> None:
                 "recipe": resolved,
                 "recipe_digest": pipeline.recipe.digest,
                 "versions": {name: version(name) for name in _VERSIONS},
+                "flagged_bad": sorted(flagged_bad(folder)),
                 "began_at": began,
                 "ended_at": None,
             },
@@ -125,11 +127,14 @@ def measure(
     """
     ledger = Ledger(folder)
     fingerprints = pipeline.fingerprints()
+
+    def is_valid(part: Commit) -> bool:
+        return is_current(part.header, fingerprints) and not _waits(part, pipeline)
+
     done = {
-        source_id: parts
+        source_id
         for source_id, parts in commits_by_source(ledger).items()
-        if all(is_current(part.header, fingerprints) for part in parts)
-        and not any("pending" in part.clips["state"].to_pylist() for part in parts)
+        if all(map(is_valid, parts))
     }
     dead = {letter.source_id: letter for letter in read_dead_letters(folder) if letter.source_id}
     dead = {key: letter for key, letter in dead.items() if not retry(letter)}
@@ -143,7 +148,7 @@ def measure(
     progress.begin(len(distinct), len(distinct) - len(todo))
     units = [Unit(source) for source in todo]
     for source in todo:
-        ledger.forget(source.source_id, fingerprints)
+        ledger.forget(source.source_id, is_valid)
     task = MeasureTask(folder, pipeline.recipe)
     while units:
         # Longest first, so that no giant starts when everybody else has finished.
@@ -197,7 +202,7 @@ def decide(folder: Folder, pipeline: Pipeline, sources: Sequence[Source]) -> Run
     clips = pa.concat_tables(
         [_conform(table, schema) for table in tables] or [schema.empty_table()]
     )
-    clips = select(clips, pipeline.gates, refuse_doubles=pipeline.refuses_doubles)
+    clips = select(clips, pipeline.rules(flagged_bad(folder)))
     refuse_doubles = any(stage.name == "dedup" for stage in pipeline.stages)
     table = source_table(sources, commits, clips, dead, refuse_doubles=refuse_doubles)
     counts = check_books(table)
@@ -298,6 +303,8 @@ def _write_dataset(
         clips = {row["clip_id"]: row for row in plan.clips}
         for sample in packed[plan.name].samples:
             row = clips[sample["clip_id"]]
+            duration_s = sample["num_frames"] / pipeline.recipe.pack.frame_rate_fps
+            said = packed_transcript(row, row.get("sync.offset_ms") or 0.0, duration_s)
             rows.append(
                 {
                     **row,
@@ -305,7 +312,7 @@ def _write_dataset(
                     "members": sample["members"],
                     "num_frames": sample["num_frames"],
                     "caption": row.get("caption.text"),
-                    "transcript": None,
+                    "transcript": said and json.dumps(said, sort_keys=True, ensure_ascii=False),
                 }
             )
     schema = clip_schema(pipeline.fields, PACKED_COLUMNS)
@@ -358,10 +365,22 @@ def read_run_file(folder: Folder) -> dict[str, Any] | None:
     return values
 
 
+def flagged_bad(folder: Folder) -> frozenset[str]:
+    """Ids of the clips that a person refused, as ``curate select --flags`` took them over."""
+    return frozenset((read_run_file(folder) or {}).get("flagged_bad", ()))
+
+
 def write_run_file(folder: Folder, values: dict[str, Any]) -> None:
     """Write ``run.json``."""
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
     folder.write_bytes(RUN_FILE, f"{text}\n".encode())
+
+
+def _waits(commit: Commit, pipeline: Pipeline) -> bool:
+    """Tell whether a clip that the gates now let pass was spared by a costly stage."""
+    rules = replace(pipeline.rules(), refuses_doubles=False)
+    states = select(commit.clips, rules)["state"]
+    return ClipState.PENDING in states.to_pylist()
 
 
 def _segments(result: Measured, ledger: Ledger) -> list[Unit]:

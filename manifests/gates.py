@@ -87,8 +87,8 @@ class Gate:
             reason=reason or Reason.OUT_OF_BOUNDS,
             field=self.field.name,
             bound=self.bound,
-            measured=None if value is None else _text(value),
-            limit=_text(self.limit),
+            measured=None if value is None else text_of(value),
+            limit=text_of(self.limit),
         )
 
 
@@ -140,7 +140,10 @@ def gates_of(bounds: Mapping[str, Bounds], fields: Mapping[str, Field]) -> tuple
 
 
 def judge(
-    values: Mapping[str, Any], gates: Sequence[Gate], measured_stages: Collection[str]
+    values: Mapping[str, Any],
+    gates: Sequence[Gate],
+    measured_stages: Collection[str],
+    all_stages: Collection[str] = (),
 ) -> Verdict:
     """Decide about one clip.
 
@@ -151,15 +154,15 @@ def judge(
         values: measurements by name.
         gates: gates of the recipe.
         measured_stages: stages that measured the clip.
+        all_stages: stages that measure every clip which is kept, with a gate or without.
 
     Returns:
         The verdict.
     """
     failed = []
-    is_waiting = False
+    is_waiting = not {*all_stages, *(gate.stage_name for gate in gates)} <= {*measured_stages}
     for gate in gates:
         if gate.stage_name not in measured_stages:
-            is_waiting = True
             continue
         failure = gate.failure(values.get(gate.field.name))
         if failure is not None:
@@ -169,7 +172,8 @@ def judge(
     return Verdict(ClipState.PENDING if is_waiting else ClipState.KEPT, ())
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Write a measured value or a limit as verdicts have it: numbers with six digits."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, tuple):

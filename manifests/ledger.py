@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -115,12 +115,10 @@ class Ledger:
         """Tell whether one segment is committed."""
         return self._run.exists(_segment_name(source_id, segment, num_segments))
 
-    def forget(self, source_id: str, fingerprints: Mapping[str, str]) -> None:
-        """Remove commits of a source that were made in another way; current segments stay."""
+    def forget(self, source_id: str, is_valid: Callable[[Commit], bool]) -> None:
+        """Remove the commits of a source, or of its segments, that are not valid any more."""
         for name in self._run.list(f"{COMMITS}/{source_id}"):
-            commit = self._read(name, False)
-            pending = "pending" in commit.clips["state"].to_pylist()
-            if pending or not is_current(commit.header, fingerprints):
+            if not is_valid(self._read(name, False)):
                 self._run.remove(name)
 
     def read(self, source_id: str, *, evidence: bool = False) -> list[Commit]:

@@ -22,10 +22,12 @@ class Played:
     Attributes:
         duration: Exact seconds from the start of the first frame to the end of the last.
         frame_duration: Exact seconds of its last frame (for audio, of one sample).
+        num_frames: Frames in it, decoded or not (for audio, samples).
     """
 
     duration: Fraction
     frame_duration: Fraction
+    num_frames: int
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Unplayable:
 
 
 def play_video(data: bytes) -> Played | Unplayable:
-    """Decode the first and the last frame of a video.
+    """Decode the first and the last frame of a video, and count all of them.
 
     The last is reached from the key frame before it, so the cost is one group of pictures, not the
     whole clip. A last frame that ends before the header's duration says so is not the last.
@@ -51,7 +53,9 @@ def play_video(data: bytes) -> Played | Unplayable:
         with av.open(io.BytesIO(data), mode="r") as container:
             if not container.streams.video:
                 return Unplayable("no video stream")
-            return _play_ends(container, container.streams.video[0])
+            num_frames = sum(packet.size > 0 for packet in container.demux(video=0))
+            container.seek(0)
+            return _play_ends(container, container.streams.video[0], num_frames)
     except av.FFmpegError as error:
         return Unplayable(str(error))
 
@@ -73,12 +77,15 @@ def play_audio(data: bytes) -> Played | Unplayable:
             num_samples = sum(frame.samples for frame in container.decode(stream))
             if num_samples == 0:
                 return Unplayable("no samples")
-            return Played(Fraction(num_samples, stream.rate), Fraction(1, stream.rate))
+            length = Fraction(num_samples, stream.rate)
+            return Played(length, Fraction(1, stream.rate), num_samples)
     except av.FFmpegError as error:
         return Unplayable(str(error))
 
 
-def _play_ends(container: InputContainer, stream: VideoStream) -> Played | Unplayable:
+def _play_ends(
+    container: InputContainer, stream: VideoStream, num_frames: int
+) -> Played | Unplayable:
     # By default the decoder paints over damage; here damage is what we look for.
     stream.codec_context.options = {"err_detect": "explode"}
     first = next(container.decode(stream), None)
@@ -94,7 +101,7 @@ def _play_ends(container: InputContainer, stream: VideoStream) -> Played | Unpla
         end_s, declared_s = (float(ticks * stream.time_base) for ticks in (end, declared_end))
         return Unplayable(f"last frame ends at {end_s:.3f} s, but the header says {declared_s:.3f}")
     duration = (end - _pts(first)) * stream.time_base
-    return Played(duration, frame_ticks * stream.time_base)
+    return Played(duration, frame_ticks * stream.time_base, num_frames)
 
 
 def _pts(frame: VideoFrame) -> int:

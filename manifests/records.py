@@ -19,7 +19,7 @@ from manifests.reasons import Reason
 from manifests.span import Span
 
 SCHEMA_VERSION = 1
-"""Version of the tables; raised when a column changes its name, type or meaning."""
+"""Version of the tables; raised when a column that older programs wrote would be misread."""
 
 
 class SourceState(StrEnum):
@@ -87,8 +87,11 @@ FAILED_GATE_TYPE = pa.struct(
     ]
 )
 
-MEMBER_TYPE = pa.struct([("ext", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
-"""One member of a packed sample: extension, byte offset of its data in the tar, size."""
+MEMBER_TYPE = pa.struct(
+    [("ext", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("sha256", pa.string())]
+)
+"""One member of a packed sample: extension, byte offset of its data in the tar, size, and the
+SHA-256 of its data, by which a member that was exchanged is told in a tar that is whole."""
 
 SOURCE_SCHEMA = pa.schema(
     [

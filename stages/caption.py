@@ -1,233 +1,153 @@
-"""Caption: one or two sentences composed from what was measured, and from nothing else.
+"""Caption: the text of the triplet, by one of three backends.
 
-No age, gender, identity or mood is guessed: none of them is measured. The wording varies with the
-clip id, so that a model does not learn one template; the same clip always gets the same words.
+``composed`` puts what was measured into words (:mod:`stages.caption_composed`); a server
+(:mod:`stages.caption_server`) and a model in the worker (:mod:`stages.caption_vlm`) look at key
+frames and are told what was measured (:mod:`stages.caption_prompt`). Nothing stands in for an
+answer that is not believed: the caption is missing, with the reason.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Protocol
 
+import cv2
+
+from manifests.ids import content_id
 from manifests.measurement import measured
-from stages.contract import ClipView, Stage, StageSettings
+from manifests.storage import Folder
+from stages.caption_composed import CaptionFacts, compose
+from stages.caption_prompt import CaptionAnswer, CaptionFailure, CaptionRequest, prompt_digest
+from stages.caption_settings import SHAPING_SETTINGS, CaptionSettings
+from stages.contract import ClipView, Resources, Stage
+from stages.errors import StageError
 from stages.faces import FacesMeasurement
+from stages.key_frames import KeyFrames, decode_jpeg, encode_jpeg
 from stages.picture_records import PictureMeasurement
 from stages.speech import SpeechMeasurement
 
-CLOSE_UP_RATIO = 0.5
-HEAD_AND_SHOULDERS_RATIO = 0.28
-HALF_BODY_RATIO = 0.14
-"""Face height over picture height, from chin to brow or hairline as detectors box it. A head is
-about an eighth of a standing person and its box three quarters of the head; the bounds are ours."""
-
-PROFILE_DEG = 50.0
-THREE_QUARTER_DEG = 20.0
-TILT_DEG = 15.0
-
-_MOVING_CAMERA = 0.06
-_HANDHELD_CAMERA = 0.02
-"""Speed of the background in picture heights a second; still cameras measure below 0.01."""
-
-_DARK, _DIM, _BRIGHT = 30.0, 55.0, 185.0
-_COLOURLESS = 3.0
-_LIVELY_HEAD = 0.5
-
-
-@dataclass(frozen=True)
-class CaptionFacts:
-    """What a caption may speak of; ``None`` is not spoken of.
-
-    Attributes:
-        face_height_ratio: height of the face over that of the picture.
-        yaw_deg: median yaw of the head, positive if it turns to the right edge of the picture.
-        pitch_deg: median pitch, positive if it looks up.
-        head_speed: median speed of the head, in face heights a second.
-        camera_motion: speed of the background, in picture heights a second.
-        luma_median: brightness, 0 to 255.
-        colourfulness: mean of largest minus smallest of R, G, B, 0 to 255.
-        speech_ratio: share of the clip with speech.
-        snr_db: level of the voice over the noise.
-        num_faces: people in the picture, the speaker included.
-    """
-
-    face_height_ratio: float | None = None
-    yaw_deg: float | None = None
-    pitch_deg: float | None = None
-    head_speed: float | None = None
-    camera_motion: float | None = None
-    luma_median: float | None = None
-    colourfulness: float | None = None
-    speech_ratio: float | None = None
-    snr_db: float | None = None
-    num_faces: int | None = None
-
-
-def compose(clip_id: str, facts: CaptionFacts) -> str:
-    """Compose the caption of a clip.
-
-    Args:
-        clip_id: id of the clip; chooses between wordings.
-        facts: what was measured.
-
-    Returns:
-        One or two English sentences.
-    """
-    choose = _Chooser(clip_id)
-    person = choose(("a person", "someone", "one person"))
-    shot = _shot(facts, choose)
-    look = _look(facts, choose)
-    speaks = _speech(facts, choose)
-    head = _head(facts, choose)
-    first = choose(
-        (
-            f"{shot} of {person} {speaks}{_comma(head)}",
-            f"{shot} shows {person} {speaks}{_comma(head)}",
-            f"In {_lowered(shot)}, {person} is {speaks}{_comma(head)}",
-        )
-    )
-    sentences = [first, look] if look else [first]
-    return " ".join(f"{_raised(sentence)}." for sentence in sentences)
-
-
-class _Chooser:
-    """Chooses among wordings: the n-th choice of a clip depends on its id and on n."""
-
-    def __init__(self, clip_id: str) -> None:
-        self._clip_id = clip_id
-        self._count = 0
-
-    def __call__(self, wordings: Sequence[str]) -> str:
-        self._count += 1
-        text = f"{self._clip_id}/{self._count}".encode()
-        digest = hashlib.blake2b(text, digest_size=4).digest()
-        return wordings[int.from_bytes(digest, "big") % len(wordings)]
-
-
-def _shot(facts: CaptionFacts, choose: _Chooser) -> str:
-    ratio = facts.face_height_ratio
-    if ratio is None:
-        size = choose(("A shot", "A video"))
-    elif ratio >= CLOSE_UP_RATIO:
-        size = choose(("A close-up", "A tight close-up"))
-    elif ratio >= HEAD_AND_SHOULDERS_RATIO:
-        size = choose(("A head-and-shoulders shot", "A portrait shot from the shoulders up"))
-    elif ratio >= HALF_BODY_RATIO:
-        size = choose(("A half-body shot", "A medium shot"))
-    else:
-        size = choose(("A wide shot", "A shot from some distance"))
-    if facts.colourfulness is not None and facts.colourfulness < _COLOURLESS:
-        size = size.replace("A ", "A black-and-white ", 1)
-    return size
-
-
-def _head(facts: CaptionFacts, choose: _Chooser) -> str:
-    parts = []
-    if facts.yaw_deg is not None:
-        side = "right" if facts.yaw_deg > 0 else "left"
-        turned = abs(facts.yaw_deg)
-        if turned >= PROFILE_DEG:
-            parts.append(choose((f"in profile, facing {side}", f"seen in profile to the {side}")))
-        elif turned >= THREE_QUARTER_DEG:
-            parts.append(
-                choose((f"turned three-quarters to the {side}", f"facing partly to the {side}"))
-            )
-        else:
-            parts.append(choose(("facing the camera", "looking towards the camera")))
-    if facts.pitch_deg is not None and abs(facts.pitch_deg) >= TILT_DEG:
-        parts.append("with the head raised" if facts.pitch_deg > 0 else "with the head lowered")
-    if facts.num_faces is not None and facts.num_faces > 1:
-        parts.append(choose(("next to someone else", "with others in view")))
-    return ", ".join(parts)
-
-
-def _speech(facts: CaptionFacts, choose: _Chooser) -> str:
-    ratio = facts.speech_ratio
-    if ratio is None:
-        manner = choose(("talking", "speaking"))
-    elif ratio >= 0.85:
-        manner = choose(("speaking almost without a pause", "talking continuously"))
-    elif ratio >= 0.6:
-        manner = choose(("speaking with short pauses", "talking at an easy pace"))
-    else:
-        manner = choose(("speaking with long pauses", "talking now and then"))
-    if facts.snr_db is not None and facts.snr_db < 10:
-        manner += choose((" over background noise", " in noisy surroundings"))
-    return manner
-
-
-def _look(facts: CaptionFacts, choose: _Chooser) -> str:
-    parts = []
-    speed = facts.camera_motion
-    if speed is not None:
-        if speed >= _MOVING_CAMERA:
-            parts.append(choose(("the camera moves", "the camera is in motion")))
-        elif speed >= _HANDHELD_CAMERA:
-            parts.append(choose(("the camera sways slightly", "the camera moves a little")))
-        else:
-            parts.append(choose(("the camera is still", "the camera does not move")))
-    light = facts.luma_median
-    if light is not None:
-        if light < _DARK:
-            parts.append(choose(("the picture is very dark", "there is hardly any light")))
-        elif light < _DIM:
-            parts.append(choose(("the light is low", "the scene is dimly lit")))
-        elif light >= _BRIGHT:
-            parts.append(choose(("the picture is bright", "the scene is brightly lit")))
-    if facts.head_speed is not None and facts.head_speed >= _LIVELY_HEAD:
-        parts.append(choose(("the head moves a lot", "the head is in lively motion")))
-    if len(parts) > 1:
-        return ", ".join(parts[:-1]) + " and " + parts[-1]
-    return parts[0] if parts else ""
-
-
-def _comma(text: str) -> str:
-    return f", {text}" if text else ""
-
-
-def _lowered(text: str) -> str:
-    return text[0].lower() + text[1:]
-
-
-def _raised(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-class CaptionSettings(StageSettings):
-    """Who writes the captions.
-
-    Attributes:
-        backend: ``composed``, from measurements alone.
-    """
-
-    backend: Literal["composed"] = "composed"
+_JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
 class CaptionMeasurement:
-    """The text of the triplet."""
+    """The text of the triplet; beside it, if a model wrote it, what it is made of."""
 
     text: str | None = measured("one or two English sentences")
-    source: str | None = measured("who wrote it")
+    source: str | None = measured("backend that wrote it")
+    subject: str | None = measured("who is seen, in the words of the model")
+    appearance: str | None = measured("hair, clothes and what is worn")
+    expression: str | None = measured("facial expression")
+    motion: str | None = measured("gestures, and how head and body move")
+    camera: str | None = measured("framing, angle and motion of the camera")
+    setting: str | None = measured("place, background and light")
+    speech_manner: str | None = measured("how the person speaks")
+    failure: str | None = measured("why there is no caption")
+
+
+class DescribingBackend(Protocol):
+    """Describes clips from pictures."""
+
+    def describe(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer | CaptionFailure]:
+        """Describe the clips of one source, in order."""
+
+    def close(self) -> None:
+        """Free what it holds."""
 
 
 class CaptionStage(Stage[CaptionSettings]):
     """Writes the caption of each clip."""
 
     name = "caption"
-    version = 1
+    version = 2
     settings_type = CaptionSettings
     measurement = CaptionMeasurement
-    needs = (FacesMeasurement, SpeechMeasurement, PictureMeasurement)
+    needs: tuple[type, ...] = (FacesMeasurement, SpeechMeasurement, PictureMeasurement)
+
+    def __init__(self, settings: CaptionSettings) -> None:
+        super().__init__(settings)
+        self._backend: DescribingBackend | None = None
+        if settings.backend != "composed":
+            self.costly = True
+            self.needs = (*CaptionStage.needs, KeyFrames)
+        if settings.backend == "vlm" and settings.device == "cuda":
+            self.resources = Resources(num_gpus=1.0)
+
+    def setup(self) -> None:
+        """Reach the server, or load the model."""
+        if self.settings.backend == "server":
+            from stages.caption_server import ServerBackend
+
+            self._backend = ServerBackend(self.settings)
+        elif self.settings.backend == "vlm":
+            from stages.caption_vlm import VlmBackend
+
+            self._backend = VlmBackend(self.settings)
+
+    def close(self) -> None:
+        """Leave the server, or free the model."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
 
     def measure(self, clips: Sequence[ClipView]) -> list[Any]:
-        """Compose captions from the measurements of earlier stages."""
-        return [
-            CaptionMeasurement(compose(clip.clip.clip_id, _facts(clip)), self.settings.backend)
-            for clip in clips
-        ]
+        """Write captions from the measurements of earlier stages, and from key frames."""
+        if self.settings.backend == "composed":
+            return [
+                CaptionMeasurement(text=compose(clip.clip.clip_id, _facts(clip)), source="composed")
+                for clip in clips
+            ]
+        if self._backend is None:
+            raise StageError(f"caption: backend {self.settings.backend!r} is not set up")
+        requests = [self._request(clip) for clip in clips]
+        return [self._record(result) for result in self._backend.describe(requests)]
+
+    def shaping_settings(self) -> dict[str, Any]:
+        """Settings that can change a caption; not where the server is, nor how it is asked."""
+        names = set(SHAPING_SETTINGS[self.settings.backend])
+        return self.settings.model_dump(mode="json", include=names)
+
+    def weights_digests(self) -> tuple[str, ...]:
+        """Digests of the prompt, and of a model that lies in a local folder."""
+        if self.settings.backend == "composed":
+            return ()
+        prompt = f"prompt {prompt_digest()}"
+        folder = Path(self.settings.model)
+        if self.settings.backend != "vlm" or not folder.is_absolute():
+            return (prompt,)
+        if not folder.is_dir():
+            raise StageError(
+                f"caption: there is no folder {folder}; driver and workers have to see it"
+            )
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+        place = Folder(str(folder))
+        return (prompt, *(f"{name} {content_id(place, name)}" for name in names))
+
+    def _request(self, view: ClipView) -> CaptionRequest:
+        span = view.clip.span
+        frames = view.evidence.get(KeyFrames).within(span, self.settings.num_frames)
+        jpegs = tuple(_shown(frame.jpeg, self.settings.max_picture_px) for frame in frames)
+        return CaptionRequest(jpegs, _facts(view), span.duration_s)
+
+    def _record(self, result: CaptionAnswer | CaptionFailure) -> CaptionMeasurement:
+        if isinstance(result, CaptionFailure):
+            return CaptionMeasurement(failure=str(result))
+        parts = {name: value or None for name, value in result.model_dump().items()}
+        text = parts.pop("caption")
+        return CaptionMeasurement(text=text, source=self.settings.backend, **parts)
+
+
+def _shown(jpeg: bytes, max_side_px: int) -> bytes:
+    """Reduce a picture: what a model costs grows with the area that it is shown."""
+    picture = decode_jpeg(jpeg)
+    height, width = picture.shape[:2]
+    ratio = max_side_px / max(height, width)
+    if ratio >= 1:
+        return jpeg
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    return encode_jpeg(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), _JPEG_QUALITY)
 
 
 def _facts(clip: ClipView) -> CaptionFacts:

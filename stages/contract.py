@@ -158,9 +158,11 @@ class Stage(ABC, Generic[SettingsT]):
         settings_type: its settings.
         measurement: the record it gives for a clip, or ``None``.
         gives: evidence types that its observer or :meth:`examine` leaves for later stages.
-        needs: evidence and measurement types it reads.
-        resources: what one worker occupies.
-        costly: measured only for clips that every earlier gate has let pass.
+        needs: evidence and measurement types it reads; may depend on the settings.
+        resources: what one worker occupies; may depend on the settings.
+        costly: measured only for clips that every earlier gate has let pass; may depend on the
+            settings.
+        on_demand: left out of a pipeline in which no other stage needs what it gives.
 
     Args:
         settings: settings of the stage.
@@ -171,9 +173,10 @@ class Stage(ABC, Generic[SettingsT]):
     settings_type: ClassVar[type[StageSettings]] = StageSettings
     measurement: ClassVar[type | None] = None
     gives: ClassVar[tuple[type, ...]] = ()
-    needs: ClassVar[tuple[type, ...]] = ()
-    resources: ClassVar[Resources] = Resources()
-    costly: ClassVar[bool] = False
+    needs: tuple[type, ...] = ()
+    resources: Resources = Resources()
+    costly: bool = False
+    on_demand: ClassVar[bool] = False
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
@@ -211,6 +214,13 @@ class Stage(ABC, Generic[SettingsT]):
         """Digests of the model weights used; part of the fingerprint."""
         return ()
 
+    def shaping_settings(self) -> dict[str, Any]:
+        """Settings that can change a value; part of the fingerprint.
+
+        All of them, unless a stage has some that cannot: a time-out, a number of threads.
+        """
+        return self.settings.model_dump(mode="json")
+
     def fingerprint(self) -> str:
         """Name, version, settings and weights as 16 hex characters.
 
@@ -220,7 +230,7 @@ class Stage(ABC, Generic[SettingsT]):
         identity = [
             self.name,
             self.version,
-            self.settings.model_dump(mode="json"),
+            self.shaping_settings(),
             list(self.weights_digests()),
         ]
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))

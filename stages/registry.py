@@ -8,11 +8,14 @@ from stages.caption import CaptionStage
 from stages.contract import Stage
 from stages.dedup import DedupStage
 from stages.faces import FacesStage
+from stages.key_frames import KeyFramesStage
+from stages.overlay import OverlayStage
 from stages.picture import PictureStage
 from stages.probe import ProbeStage
 from stages.shots import ShotsStage
 from stages.speech import SpeechStage
 from stages.sync import SyncStage
+from stages.transcript import TranscriptStage
 
 STAGES: tuple[type[Stage[Any]], ...] = (
     ProbeStage,
@@ -20,7 +23,10 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     ShotsStage,
     FacesStage,
     PictureStage,
+    KeyFramesStage,
     SyncStage,
+    OverlayStage,
+    TranscriptStage,
     CaptionStage,
     DedupStage,
 )

@@ -16,6 +16,7 @@ from manifests.errors import DatasetError, SchemaError
 from manifests.gates import Bounds, Gate, gates_of
 from manifests.measurement import Field, stored_fields
 from manifests.records import check_version
+from manifests.selection import Rules
 from manifests.storage import Folder
 
 RUN_NAME = "run.json"
@@ -51,6 +52,9 @@ class Place:
     @cached_property
     def schema(self) -> pa.Schema:
         """Schema of the table of all clips.
+
+        Returns:
+            The schema, as stored.
 
         Raises:
             SchemaError: If another version of the program wrote it.
@@ -119,10 +123,15 @@ class Place:
         return gates_of({key: Bounds(**value) for key, value in bounds.items()}, self.fields)
 
     @property
-    def refuses_doubles(self) -> bool:
-        """Whether the run keeps only the best of clips that show the same footage."""
+    def rules(self) -> Rules:
+        """What the run's selection goes by."""
         recipe = self.run_record.get("recipe", {})
-        return bool(recipe.get("dedup", {}).get("enabled", False))
+        return Rules(
+            gates=self.gates,
+            stages=frozenset(name.split(".", 1)[0] for name in self.fields),
+            refuses_doubles=bool(recipe.get("dedup", {}).get("enabled", False)),
+            flagged_bad=frozenset(self.run_record.get("flagged_bad", ())),
+        )
 
     def needs_run(self, what: str) -> Folder:
         """Return the run's folder.

@@ -1,0 +1,43 @@
+"""The transcript of a packed sample: words on the clock of the sample's own sound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def packed_transcript(
+    row: Mapping[str, Any], offset_ms: float, duration_s: float
+) -> dict[str, Any] | None:
+    """Make the transcript that a sample carries.
+
+    The sound of a sample is cut as much later as the AV offset says, so its words come as much
+    earlier.
+
+    Args:
+        row: the clip with its measurements.
+        offset_ms: AV offset by which the sound was shifted, + = audio later than picture.
+        duration_s: length of the sample.
+
+    Returns:
+        ``text``, ``language`` and ``words``: each with ``word``, ``start_s`` and ``end_s`` from the
+        start of the sample, to the millisecond, and ``confidence`` where it is known. ``None`` if
+        the clip was not transcribed.
+    """
+    if row.get("transcript.words") is None:
+        return None
+    texts = row["transcript.words"]
+    confidences = row.get("transcript.word_confidences") or [None] * len(texts)
+    times = zip(row["transcript.word_starts_s"], row["transcript.word_ends_s"], strict=True)
+    words = []
+    for text, span_s, confidence in zip(texts, times, confidences, strict=True):
+        start_s, end_s = (
+            round(min(max(0.0, time_s - offset_ms / 1000), duration_s), 3) for time_s in span_s
+        )
+        word = {"word": text, "start_s": start_s, "end_s": end_s}
+        words.append(word if confidence is None else word | {"confidence": round(confidence, 4)})
+    return {
+        "text": row["transcript.text"],
+        "language": row.get("transcript.language"),
+        "words": words,
+    }

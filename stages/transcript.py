@@ -1,0 +1,305 @@
+"""Transcript: the words of a clip with their times, and the language.
+
+Words come from a subtitle file beside the source, or from Whisper. They are those that belong to
+the picture: the sound is taken as much later as the measured AV offset says, as packing does.
+Who speaks them is not decided here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field as Setting
+from pydantic import field_validator
+
+from manifests.measurement import measured
+from manifests.reasons import Reason
+from stages.asr import Device, Sound, Whisper, check_model, fetch_model, find_model, how_to_get
+from stages.asr import model_digests as digests_of
+from stages.contract import ClipView, Resources, Stage, StageSettings
+from stages.cues import words_of
+from stages.decode import open_container
+from stages.facts import SourceFacts
+from stages.sidecars import read_sidecar
+from stages.speech import Voice
+from stages.subtitles import Subtitles
+from stages.sync import SyncMeasurement
+from stages.word_times import Word, joined
+
+_LOG = logging.getLogger(__name__)
+
+_AV_TIME_BASE = 1_000_000
+"""Units a second of a container's start time (libavutil/avutil.h)."""
+
+
+class TranscriptSettings(StageSettings):
+    """Where words come from.
+
+    Attributes:
+        backend: ``subtitles``, a file beside the source; ``whisper``, fetched if need be; ``auto``,
+            a subtitle file if there is one, else Whisper if its weights are on this machine;
+            ``none``.
+        languages: ISO 639 codes of languages that may be spoken, best first; empty for any. They
+            choose among subtitle files, and Whisper keeps to them.
+        model: Whisper model: ``small``, ``large-v3-turbo``, ``large-v3``, a folder in CTranslate2's
+            format, or ``owner/name`` on the Hugging Face Hub.
+        device: where Whisper runs.
+        beam_size: hypotheses that Whisper follows; 5 is faster-whisper's default.
+        batch_size: stretches of up to 30 s that Whisper hears at once.
+    """
+
+    backend: Literal["auto", "subtitles", "whisper", "none"] = "auto"
+    languages: tuple[str, ...] = ()
+    model: str = "small"
+    device: Device = "auto"
+    beam_size: int = Setting(5, ge=1)
+    batch_size: int = Setting(8, ge=1)
+
+    _known_model = field_validator("model")(check_model)
+
+
+@dataclass(frozen=True)
+class TranscriptMeasurement:
+    """What is said in a clip."""
+
+    text: str | None = measured("what is said", other=Reason.NO_TRANSCRIPT)
+    language: str | None = measured("language, ISO 639", other=Reason.OTHER_LANGUAGE)
+    language_confidence: float | None = measured(
+        "probability of the language", low=Reason.LANGUAGE_UNCERTAIN
+    )
+    num_words: int | None = measured(
+        "words", low=Reason.FEW_WORDS, high=Reason.MANY_WORDS, other=Reason.NO_TRANSCRIPT
+    )
+    words_per_s: float | None = measured(
+        "words per second of voice",
+        unit="1/s",
+        low=Reason.FEW_WORDS,
+        high=Reason.MANY_WORDS,
+        other=Reason.NO_TRANSCRIPT,
+    )
+    mean_word_confidence: float | None = measured(
+        "mean probability of the words", low=Reason.WORDS_UNCERTAIN
+    )
+    speech_without_words_ratio: float | None = measured(
+        "share of the voice during which no word is spoken",
+        high=Reason.SPEECH_WITHOUT_WORDS,
+        other=Reason.NO_TRANSCRIPT,
+    )
+    words: tuple[str, ...] | None = measured("words in order")
+    word_starts_s: tuple[float, ...] | None = measured(
+        "start of each word, from the start of the clip on the clock of the source's sound",
+        unit="s",
+    )
+    word_ends_s: tuple[float, ...] | None = measured("end of each word, likewise", unit="s")
+    word_confidences: tuple[float, ...] | None = measured(
+        "probability of each word; missing where nobody says"
+    )
+    source: str | None = measured("where the words come from: subtitles or whisper")
+    problem: str | None = measured("why there are no words, or why a subtitle file was left out")
+
+
+@dataclass(frozen=True)
+class _Transcript:
+    """Words of one clip, on the clock of the container."""
+
+    words: Sequence[Word]
+    language: str | None
+    language_confidence: float | None
+    source: str
+
+
+class TranscriptStage(Stage[TranscriptSettings]):
+    """Words from subtitle files or from Whisper, for the clips that no gate has refused."""
+
+    name = "transcript"
+    version = 1
+    settings_type = TranscriptSettings
+    measurement = TranscriptMeasurement
+    needs = (SourceFacts, Voice)
+    resources = Resources(memory_gib=1.5)
+
+    def __init__(self, settings: TranscriptSettings) -> None:
+        super().__init__(settings)
+        self.costly = self._uses_whisper()
+
+    def setup(self) -> None:
+        """Load Whisper, if it is to be used; say what is used, and what would enable more."""
+        self._whisper = self._load()
+        backend, model = self.settings.backend, self.settings.model
+        if backend != "auto":
+            _LOG.info("transcript: backend %s", backend)
+        elif self._whisper:
+            _LOG.info("transcript: subtitle files beside the sources, else Whisper %s", model)
+        else:
+            _LOG.warning(
+                "transcript: subtitle files beside the sources only, as Whisper's weights are not "
+                "on this machine; %s",
+                how_to_get(model),
+            )
+
+    def close(self) -> None:
+        """Free Whisper."""
+        self._whisper = None
+
+    def _uses_whisper(self) -> bool:
+        settings = self.settings
+        is_there = settings.backend == "auto" and find_model(settings.model)
+        return settings.backend == "whisper" or bool(is_there)
+
+    def weights_digests(self) -> tuple[str, ...]:
+        """Name and digests of the Whisper model, if it would be used."""
+        if self._uses_whisper():
+            return (self.settings.model, *digests_of(self.settings.model))
+        return ()
+
+    def measure(self, clips: Sequence[ClipView]) -> list[Any]:
+        """Find the words of clips of one source.
+
+        Args:
+            clips: clips of one source.
+
+        Returns:
+            One measurement a clip; a subtitle file that cannot be used is told in ``problem``.
+        """
+        if not clips:
+            return []
+        if self.settings.backend == "none":
+            return [TranscriptMeasurement(problem="backend none") for _ in clips]
+        found, problems = self._from_subtitles(clips)
+        if found is None and self._whisper is not None:
+            found = self._from_whisper(clips, self._whisper)
+        problem = "; ".join(problems) or None
+        if found is None:
+            lacking = TranscriptMeasurement(problem=problem or self._what_is_lacking())
+            return [lacking for _ in clips]
+        return [_record(clip, said, problem) for clip, said in zip(clips, found, strict=True)]
+
+    def _load(self) -> Whisper | None:
+        settings = self.settings
+        if settings.backend == "whisper":
+            folder = fetch_model(settings.model)
+        elif settings.backend == "auto" and (found := find_model(settings.model)):
+            folder = found
+        else:
+            return None
+        return Whisper.load(
+            folder,
+            settings.device,
+            languages=settings.languages,
+            beam_size=settings.beam_size,
+            batch_size=settings.batch_size,
+        )
+
+    def _what_is_lacking(self) -> str:
+        lacking = "no subtitle file beside the source"
+        if self.settings.backend == "subtitles":
+            return lacking
+        return f"{lacking}, no Whisper weights; {how_to_get(self.settings.model)}"
+
+    def _from_subtitles(
+        self, clips: Sequence[ClipView]
+    ) -> tuple[list[_Transcript] | None, tuple[str, ...]]:
+        if self.settings.backend == "whisper":
+            return None, ()
+        facts = clips[0].evidence.facts
+        subtitles, language, problems = read_sidecar(facts.uri, self.settings.languages)
+        if subtitles is None:
+            return None, problems
+        origin_s = player_origin_s(facts)
+        return [
+            _Transcript(_subtitle_words(clip, subtitles, origin_s), language, None, "subtitles")
+            for clip in clips
+        ], problems
+
+    def _from_whisper(self, clips: Sequence[ClipView], whisper: Whisper) -> list[_Transcript]:
+        sounds = []
+        for clip in clips:
+            start_s, end_s = _range_s(clip)
+            voice = clip.evidence.get(Voice)
+            voiced = tuple((a - start_s, b - start_s) for a, b in voice.voiced(start_s, end_s))
+            sounds.append(Sound(voice.pcm.slice(start_s, end_s), voiced))
+        found = []
+        for clip, heard in zip(clips, whisper.transcribe(sounds), strict=True):
+            start_s, _ = _range_s(clip)
+            words = [
+                Word(w.text, w.start_s + start_s, w.end_s + start_s, w.confidence)
+                for w in heard.words
+            ]
+            found.append(_Transcript(words, heard.language, heard.language_confidence, "whisper"))
+        return found
+
+
+def player_origin_s(facts: SourceFacts) -> float:
+    """Time on the container's clock that a player, and so a subtitle file, calls zero.
+
+    Args:
+        facts: the source.
+
+    Returns:
+        Start of the earliest stream, in seconds.
+    """
+    with open_container(facts.uri) as container:
+        if container.start_time is None:
+            return float(facts.video.start_time)
+        return container.start_time / _AV_TIME_BASE
+
+
+def _range_s(clip: ClipView) -> tuple[float, float]:
+    """The sound that belongs to the picture of a clip, on the container's clock."""
+    sync = clip.measurements.get(SyncMeasurement)
+    offset_s = ((sync.offset_ms if sync else None) or 0.0) / 1000
+    return clip.clip.span.start_s + offset_s, clip.clip.span.end_s + offset_s
+
+
+def _subtitle_words(clip: ClipView, subtitles: Subtitles, origin_s: float) -> list[Word]:
+    start_s, end_s = _range_s(clip)
+    voiced = clip.evidence.get(Voice).voiced
+    words = [
+        word
+        for cue in subtitles.cues
+        if cue.end_s + origin_s > start_s and cue.start_s + origin_s < end_s
+        for word in words_of(cue.moved(origin_s), voiced)
+        if start_s <= (word.start_s + word.end_s) / 2 < end_s
+    ]
+    return sorted(words, key=lambda word: word.start_s)
+
+
+def _record(clip: ClipView, said: _Transcript, problem: str | None) -> TranscriptMeasurement:
+    start_s, end_s = _range_s(clip)
+    origin_s = clip.clip.span.start_s
+    times = [(max(w.start_s, start_s), min(w.end_s, end_s)) for w in said.words]
+    voiced = clip.evidence.get(Voice).voiced(start_s, end_s)
+    voiced_s = sum(last - first for first, last in voiced)
+    confidences = [w.confidence for w in said.words if w.confidence is not None]
+    has_confidences = bool(confidences) and len(confidences) == len(said.words)
+    texts = tuple(word.text for word in said.words)
+    return TranscriptMeasurement(
+        text=joined(texts),
+        language=said.language,
+        language_confidence=said.language_confidence,
+        num_words=len(texts),
+        words_per_s=len(texts) / voiced_s if voiced_s else None,
+        mean_word_confidence=sum(confidences) / len(confidences) if has_confidences else None,
+        speech_without_words_ratio=_bare_ratio(times, voiced) if voiced_s else None,
+        words=texts,
+        word_starts_s=tuple(first - origin_s for first, _ in times),
+        word_ends_s=tuple(last - origin_s for _, last in times),
+        word_confidences=tuple(confidences) if has_confidences else None,
+        source=said.source,
+        problem=problem,
+    )
+
+
+def _bare_ratio(
+    words: Sequence[tuple[float, float]], voiced: Sequence[tuple[float, float]]
+) -> float:
+    """Share of the voice during which no word is spoken; words are in order of their starts."""
+    spoken_s, told_s = 0.0, float("-inf")
+    for start_s, end_s in words:
+        first_s = max(start_s, told_s)
+        spoken_s += sum(max(0.0, min(end_s, b) - max(first_s, a)) for a, b in voiced)
+        told_s = max(told_s, end_s)
+    return max(0.0, 1 - spoken_s / sum(last - first for first, last in voiced))
