@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -64,6 +65,10 @@ def run_all(
     """
     pipeline = build_pipeline(recipe)
     open_run(folder, pipeline, may_change=change_recipe)
+    if not quiet:
+        for stage in pipeline.stages:
+            if remark := stage.remark():
+                print(f"{stage.name}: {remark}", file=sys.stderr)
     sources = identify(uris)
     with Progress(quiet=quiet) as progress, _engine(engine, num_workers, address) as workers:
         progress.phase("measure")

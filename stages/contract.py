@@ -210,6 +210,10 @@ class Stage(ABC, Generic[SettingsT]):
         """Columns this stage fills."""
         return fields_of(self.measurement, self.name) if self.measurement else ()
 
+    def remark(self) -> str | None:
+        """What a user should know of the backend in use; said once, before the work begins."""
+        return None
+
     def weights_digests(self) -> tuple[str, ...]:
         """Digests of the model weights used; part of the fingerprint."""
         return ()

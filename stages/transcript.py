@@ -7,7 +7,6 @@ Who speaks them is not decided here.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,8 +27,6 @@ from stages.speech import Voice
 from stages.subtitles import Subtitles
 from stages.sync import SyncMeasurement
 from stages.word_times import Word, joined
-
-_LOG = logging.getLogger(__name__)
 
 _AV_TIME_BASE = 1_000_000
 """Units a second of a container's start time (libavutil/avutil.h)."""
@@ -126,19 +123,20 @@ class TranscriptStage(Stage[TranscriptSettings]):
         self.costly = self._uses_whisper()
 
     def setup(self) -> None:
-        """Load Whisper, if it is to be used; say what is used, and what would enable more."""
+        """Load Whisper, if it is to be used."""
         self._whisper = self._load()
+
+    def remark(self) -> str | None:
+        """Say where the words come from, and what would enable more."""
         backend, model = self.settings.backend, self.settings.model
         if backend != "auto":
-            _LOG.info("transcript: backend %s", backend)
-        elif self._whisper:
-            _LOG.info("transcript: subtitle files beside the sources, else Whisper %s", model)
-        else:
-            _LOG.warning(
-                "transcript: subtitle files beside the sources only, as Whisper's weights are not "
-                "on this machine; %s",
-                how_to_get(model),
-            )
+            return None
+        if self._uses_whisper():
+            return f"words from subtitle files beside the sources, else from Whisper {model}"
+        return (
+            "words from subtitle files beside the sources only, as Whisper's weights are not on "
+            f"this machine; {how_to_get(model)}"
+        )
 
     def close(self) -> None:
         """Free Whisper."""

@@ -22,6 +22,9 @@ from curation.driver import pack_again, run_all, select_again
 from curation.errors import RunError
 from curation.inputs import find_inputs
 from curation.recipe import load_recipe
+from manifests.inspection.flags import FlagLog
+from manifests.reasons import Reason
+from manifests.records import ClipState
 from manifests.storage import Folder
 from manifests.verify import verify_dataset
 from tests.curation.conftest import SHIFTED, digests
@@ -173,6 +176,28 @@ def test_select_says_what_changed_and_pack_follows(footage, finished, tmp_path):
     assert len(samples_of(out)) == result["num_kept"]
     with pytest.raises(RunError, match="what is measured"):
         select_again(folder, again, ["faces.detect_every_s=0.5"])
+
+
+def test_clips_flagged_bad_are_refused_and_stay_refused(finished, tmp_path):
+    import shutil
+
+    out = tmp_path / "run"
+    shutil.copytree(finished[1], out)
+    folder = Folder(str(out))
+    recipe = load_recipe("talking_portrait", SETS)
+    clips = pq.read_table(out / "clips.parquet").to_pylist()
+    bad = next(row["clip_id"] for row in clips if row["state"] == ClipState.KEPT)
+    FlagLog(folder).set(bad, "bad")
+    result = select_again(folder, recipe, [], str(out))
+    assert (result["num_lost"], result["num_won"]) == (1, 0)
+    select_again(folder, recipe, ["sync.min_confidence=0.0"])
+    row = next(
+        row for row in pq.read_table(out / "clips.parquet").to_pylist() if row["clip_id"] == bad
+    )
+    assert [gate["reason"] for gate in row["failed_gates"]] == [Reason.FLAGGED_BAD]
+    (tmp_path / "none.csv").write_text(f"clip_id,flag\n{bad},good\n")
+    result = select_again(folder, recipe, [], str(tmp_path / "none.csv"))
+    assert result["num_won"] == 1
 
 
 def test_the_measured_shift_is_applied_with_the_right_sign(shifted, tmp_path):
