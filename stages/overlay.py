@@ -1,8 +1,8 @@
 """Overlay: burned-in subtitles, titles, tickers and logos.
 
-Text is looked for in a clip's key frames, about one in a second and a half: finding lines costs as
-much as the decode of a second, and frames of no clip are spared it. What tells
-overlays from signs and books in the scene is in :mod:`stages.overlay_lines`, the networks are in
+Text is looked for in key frames of a clip, one in three seconds and at least three: finding lines
+costs as much as the decode of a second, and frames of no clip are spared it. What tells overlays
+from signs and books in the scene is in :mod:`stages.overlay_lines`, the networks are in
 :mod:`stages.overlay_text`. Marks without letters are no question here.
 """
 
@@ -57,7 +57,7 @@ class OverlaySettings(StageSettings):
             books 0.6 to 0.75, teeth that look like letters up to 1.0.
     """
 
-    sample_s: float = Setting(1.5, gt=0)
+    sample_s: float = Setting(3.0, gt=0)
     search_kpx: float = Setting(129.6, gt=10, le=2000)
     max_lines: int = Setting(6, ge=1)
     max_reads: int = Setting(24, ge=1)

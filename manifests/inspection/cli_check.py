@@ -59,12 +59,17 @@ def index(
     out: Annotated[
         str | None, typer.Option("--out", help="File to write, a path or any fsspec URL.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON array instead of a line for each sample.")
+    ] = False,
 ) -> None:
     """Write byte ranges of all members, one sample a line (JSON Lines), for random access."""
     with refusing():
         (place,) = find_all([where])
         if wids:
             text = json.dumps(wids_index(place), indent=2) + "\n"
+        elif as_json:
+            text = f"[{', '.join(byte_ranges(place))}]\n"
         else:
             text = "".join(f"{line}\n" for line in byte_ranges(place))
         if out is None:

@@ -46,6 +46,7 @@ def serve(
         str, typer.Option(help="Address to listen on; beyond this machine only if you say so.")
     ] = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a run in the browser: play clips, move limits, flag clips."""
     try:
@@ -72,7 +73,7 @@ def serve(
         typer.echo(f"shards: whoever reaches {host} can see this run and flag its clips", err=True)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}/"
-    typer.echo(f"{url}  (stop with Ctrl-C)")
+    typer.echo(json.dumps({"url": url}) if as_json else f"{url}  (stop with Ctrl-C)")
     if not no_open:
         threading.Timer(0.5, webbrowser.open, [url]).start()
     config = uvicorn.Config(app, log_level="warning", server_header=False)

@@ -247,3 +247,9 @@ def test_an_empty_dataset_is_whole(demo_copy: Path, tmp_path: Path) -> None:
     assert shards("what-if", dataset, "--set", "sync.min_confidence=1").exit_code == 0
     assert shards("sample", dataset, "--where", "sync.confidence > 0").exit_code == 0
     assert shards("diff", dataset, demo_copy).exit_code == 0
+
+
+def test_the_index_is_lines_or_one_array(demo_run: Path) -> None:
+    lines = [json.loads(line) for line in shards("index", demo_run).stdout.splitlines()]
+    assert json.loads(shards("index", demo_run, "--json").stdout) == lines
+    assert len(lines) == 3

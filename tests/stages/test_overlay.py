@@ -34,7 +34,7 @@ Draw = Callable[[np.ndarray, float], None]
 
 @pytest.fixture(scope="module")
 def stage() -> OverlayStage:
-    stage = OverlayStage(OverlaySettings())
+    stage = OverlayStage(OverlaySettings(sample_s=1.5))
     stage.setup()
     return stage
 

@@ -36,6 +36,20 @@ def test_every_kept_and_rejected_clip_of_a_small_run_has_its_picture(demo_run):
         assert base64.b64decode(picture)[:2] == b"\xff\xd8"
 
 
+def test_the_report_of_real_clips_says_what_was_refused_and_why(real_run):
+    place = find_place(str(real_run))
+    data = data_of(report_html(place))
+    rows = place.clips(["clip_id", "state", "failed_gates"]).to_pylist()
+    refused = {
+        row["clip_id"]: row["failed_gates"][0]["reason"]
+        for row in rows
+        if row["state"] == "rejected"
+    }
+    shown = {c["clip_id"]: group["reason"] for group in data["rejected"] for c in group["clips"]}
+    assert len(data["kept"]) == len(rows) - len(refused)
+    assert shown == refused
+
+
 def test_the_report_needs_nothing_from_elsewhere(demo_run):
     html = report_html(find_place(str(demo_run)))
     assert not re.search(r"""(src|href)=["']?(?!data:)""", html.split('id="data"')[0])
