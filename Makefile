@@ -11,7 +11,7 @@ MODELS := .venv-models
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[curate,demo,look,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[curate,demo,look,train,dev]'
 	touch $@
 
 demo: $(VENV)/.installed

@@ -1,0 +1,1 @@
+"""From a dataset manifest to encoded clips: order, decode, buckets, crops, precomputing."""

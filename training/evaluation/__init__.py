@@ -1,0 +1,1 @@
+"""Judging generated clips: measured by a curation run, compared with a reference."""

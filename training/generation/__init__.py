@@ -1,0 +1,1 @@
+"""Talking portraits from a trained model: guidance, windows, editing, streaming."""

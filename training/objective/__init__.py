@@ -1,0 +1,1 @@
+"""What is learned and when: flow matching, facial weights, dropped conditions, the curriculum."""
