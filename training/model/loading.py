@@ -61,7 +61,7 @@ def adapt_base(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> AudioWanTransformer3DModel:
-    """Return a base with a new adapter, whose velocity is the base's to the last bit.
+    """Load a base and give it a new adapter; the velocity is the base's to the last bit.
 
     Args:
         folder: the base's transformer in diffusers layout, Wan's or SkyReels-V2's.
@@ -71,6 +71,9 @@ def adapt_base(
         seed: of the adapter's weights.
         device: where the model goes.
         dtype: of the weights but for those that the base keeps in fp32.
+
+    Returns:
+        The adapted model.
 
     Raises:
         ModelError: the folder is incomplete, or no base of this model.
@@ -106,7 +109,7 @@ def transformer_from_nothing(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> AudioWanTransformer3DModel:
-    """Return a small transformer with random weights, the same for the same seed.
+    """Make a small transformer with random weights, the same for the same seed.
 
     Args:
         sizes: of the base.
@@ -118,6 +121,9 @@ def transformer_from_nothing(
         seed: of all weights.
         device: where the model goes.
         dtype: of the weights.
+
+    Returns:
+        The model.
     """
     width = sizes.num_heads * sizes.head_width
     config = {
@@ -162,6 +168,9 @@ def load_transformer(
         folder: where.
         device: where the model goes.
         dtype: of the weights but for those that the base keeps in fp32.
+
+    Returns:
+        The model.
 
     Raises:
         ModelError: the folder is incomplete, or no whole checkpoint of this model.
@@ -238,10 +247,13 @@ def load_adapter(model: AudioWanTransformer3DModel, folder: Path) -> None:
 
 
 def is_adapter_key(key: str) -> bool:
-    """Say whether a parameter is the adapter's and not the base's.
+    """Whether a parameter is the adapter's and not the base's.
 
     Args:
         key: name of the parameter.
+
+    Returns:
+        True for ``audio_projector.*`` and ``audio_blocks.*``.
     """
     return key.startswith(ADAPTER_PREFIXES)
 

@@ -54,7 +54,7 @@ class AudioWanTransformerBlock(WanTransformerBlock):  # type: ignore[misc]
         audio_attention: AudioCrossAttention | None = None,
         audio: AudioContext | None = None,
     ) -> torch.Tensor:
-        """Return the video tokens after this block.
+        """Run one block.
 
         Args:
             hidden_states: video tokens [B, N, D].
@@ -63,6 +63,9 @@ class AudioWanTransformerBlock(WanTransformerBlock):  # type: ignore[misc]
             rotary_emb: cosines and sines of the video's positions.
             audio_attention: this block's audio attention, or ``None``.
             audio: what it hears, or ``None``.
+
+        Returns:
+            Video tokens [B, N, D].
         """
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = (
             self.scale_shift_table + temb.float()
@@ -207,6 +210,9 @@ class AudioWanTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
             *args: what diffusers takes.
             **kwargs: what diffusers takes.
 
+        Returns:
+            Nothing.
+
         Raises:
             ModelError: always.
         """
@@ -242,7 +248,7 @@ class AudioWanTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
         audio_scope: AudioScope | None = None,
         positions_K: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the velocity [B, C, K, h, w].
+        """Predict the velocity, noise - latent.
 
         Args:
             hidden_states_BCKhw: noisy latent, keep mask and condition (`conditions.py`).
@@ -256,6 +262,9 @@ class AudioWanTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
             audio_scope: ``window`` or ``clip``; ``None``: the configuration's.
             positions_K: position of each latent frame for the audio's rotary embedding; ``None``:
                 0, 1, ... Only the clip scope depends on them.
+
+        Returns:
+            Velocity [B, C, K, h, w].
 
         Raises:
             ModelError: a shape that the base would take and use wrongly.

@@ -44,12 +44,15 @@ class WeightFiles:
 
 
 def local_folder(repo: str, revision: str | None, subfolders: list[str]) -> Path:
-    """Return the folder of a repository: itself if it is one, else fetched from the Hub.
+    """The folder of a repository: itself if it is one, else fetched from the Hub.
 
     Args:
         repo: local folder or Hub id.
         revision: of the Hub repository.
         subfolders: what is needed of it; an empty name means the files at its top.
+
+    Returns:
+        A local folder.
 
     Raises:
         ModelError: it is no folder and the Hub does not give it.
@@ -71,10 +74,13 @@ def local_folder(repo: str, revision: str | None, subfolders: list[str]) -> Path
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return config.json of a model's folder.
+    """Read config.json of a model's folder.
 
     Args:
         folder: where it lies.
+
+    Returns:
+        The configuration.
 
     Raises:
         ModelError: it is missing or no JSON object.
@@ -92,11 +98,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def find_weights(folder: Path, stem: str = STEM) -> WeightFiles:
-    """Return the weight files of a folder with the shapes that their headers state.
+    """Find the weight files of a folder, with the shapes that their headers state.
 
     Args:
         folder: a model's folder.
         stem: name of the files before ``.safetensors`` or ``-00001-of-...``.
+
+    Returns:
+        Files and shapes by key.
 
     Raises:
         ModelError: a file is missing, damaged, or does not hold what the index says.
