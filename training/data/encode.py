@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import Field as Setting
 
 from training.data.clip_samples import ClipSample, Speaker
@@ -63,11 +63,18 @@ class EncodeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    extension_frames: int = Setting(9, ge=1, multiple_of=1)
+    extension_frames: int = Setting(9, ge=1)
     audio_context_frames: int = Setting(2, ge=0)
     edit_margin_ratio: float = Setting(0.15, ge=0)
     edit_smooth_latents: int = Setting(2, ge=0)
     speaker_margin_ratio: float = Setting(0.25, ge=0)
+
+    @field_validator("extension_frames")
+    @classmethod
+    def _whole_latents(cls, value: int) -> int:
+        if value % 4 != 1:
+            raise ValueError(f"{value} is not 4m + 1; the nearest is {value // 4 * 4 + 1}")
+        return value
 
 
 DEFAULT_SETTINGS = EncodeSettings()
@@ -201,9 +208,7 @@ def encode_audio(
     num_frames = sample.frames_CTHW.shape[1]
     windows = []
     for speaker in sample.speakers:
-        features_FSD = encoder.encode(
-            speaker.pcm_N.to(device), sample.num_clip_frames, sample.fps
-        )
+        features_FSD = encoder.encode(speaker.pcm_N.to(device), sample.num_clip_frames, sample.fps)
         windows.append(
             latent_audio_windows(
                 features_FSD,
