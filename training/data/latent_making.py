@@ -45,9 +45,9 @@ class PrecomputeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tasks: tuple[Task, ...] = Setting(tuple(Task), min_length=1)
-    num_variants: int = Setting(1, ge=1)
-    samples_per_shard: int = Setting(64, ge=1)
+    tasks: tuple[Task, ...] = Setting(default=tuple(Task), min_length=1)
+    num_variants: int = Setting(default=1, ge=1)
+    samples_per_shard: int = Setting(default=64, ge=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 
 
@@ -59,7 +59,7 @@ class Making:
         data: how clips are cut.
         encode: how they are encoded.
         precompute: what is stored.
-        device: where the encoders are.
+        device: where tensors are put together.
     """
 
     data: DataSettings

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from training.data.books import BadSample, BadSampleError, ReadWork
 from training.data.buckets import Bucket
@@ -80,8 +79,8 @@ class ReadBatch:
     work: ReadWork
 
 
-class BatchReader(Dataset[ReadBatch]):
-    """Reads planned batches.
+class BatchReader:
+    """Reads planned batches; what a `DataLoader` takes for a map of them.
 
     Args:
         clips: the clips.

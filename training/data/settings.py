@@ -39,16 +39,16 @@ class DataSettings(BaseModel):
 
     sizes_px: tuple[tuple[int, int], ...] = ((832, 480), (480, 832), (624, 624))
     num_frames: tuple[int, ...] = (81,)
-    batch_size: int = Setting(1, ge=1)
-    seed: int = Setting(0, ge=0)
+    batch_size: int = Setting(default=1, ge=1)
+    seed: int = Setting(default=0, ge=0)
     sources: tuple[Source, ...] = (Source(),)
-    picture_ratio: float = Setting(0.0, ge=0, le=1)
-    flip_ratio: float = Setting(0.5, ge=0, le=1)
+    picture_ratio: float = Setting(default=0.0, ge=0, le=1)
+    flip_ratio: float = Setting(default=0.5, ge=0, le=1)
     speech_crops: bool = True
     check: Literal["size", "sha256"] = "size"
-    max_bad_ratio: float = Setting(0.02, ge=0, le=1)
-    num_workers: int = Setting(2, ge=0)
-    num_prefetched: int = Setting(2, ge=1)
+    max_bad_ratio: float = Setting(default=0.02, ge=0, le=1)
+    num_workers: int = Setting(default=2, ge=0)
+    num_prefetched: int = Setting(default=2, ge=1)
 
     @model_validator(mode="after")
     def _shapes(self) -> Self:
