@@ -1,0 +1,108 @@
+"""How a picture is brought to the size of its bucket: scaled to cover it, then cropped.
+
+The crop keeps the face: it lies in the middle, moved no further than the face needs. The same
+numbers move pixels, landmarks and masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+
+
+@dataclass(frozen=True)
+class PictureFit:
+    """A scale, a crop and maybe a mirror.
+
+    Attributes:
+        scaled_width_px: width of the whole picture after scaling.
+        scaled_height_px: height of the whole picture after scaling.
+        left_px: first column of the crop.
+        top_px: first row of the crop.
+        width_px: W of the result.
+        height_px: H of the result.
+        scale_x: scaled pixels per pixel of the packed video, horizontally.
+        scale_y: the same, vertically.
+        is_mirrored: left and right are exchanged at the end.
+    """
+
+    scaled_width_px: int
+    scaled_height_px: int
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+    scale_x: float
+    scale_y: float
+    is_mirrored: bool
+
+    def picture(self, frame: VideoFrame) -> np.ndarray:
+        """Scale, convert and crop one frame, (H, W, 3) uint8 RGB."""
+        scaled = frame.reformat(
+            width=self.scaled_width_px,
+            height=self.scaled_height_px,
+            format="rgb24",
+            interpolation=Interpolation.BICUBIC,
+        ).to_ndarray()
+        rows = slice(self.top_px, self.top_px + self.height_px)
+        columns = slice(self.left_px, self.left_px + self.width_px)
+        cropped = scaled[rows, columns]
+        return cropped[:, ::-1] if self.is_mirrored else cropped
+
+    def points(self, points_P: np.ndarray) -> np.ndarray:
+        """Move points with the picture.
+
+        Args:
+            points_P: (..., 2 or 3) x, y and maybe z in pixels of the packed video.
+
+        Returns:
+            The same points in pixels of the result; z is scaled as x is.
+        """
+        moved = points_P.astype(np.float32)
+        moved[..., 0] = moved[..., 0] * self.scale_x - self.left_px
+        moved[..., 1] = moved[..., 1] * self.scale_y - self.top_px
+        moved[..., 2:] *= self.scale_x
+        if self.is_mirrored:
+            moved[..., 0] = self.width_px - moved[..., 0]
+        return moved
+
+
+def fit_picture(
+    size_px: tuple[int, int],
+    wanted_px: tuple[int, int],
+    face_box: np.ndarray | None,
+    is_mirrored: bool,
+) -> PictureFit:
+    """Choose scale and crop.
+
+    Args:
+        size_px: width and height of the packed video.
+        wanted_px: W and H of the result.
+        face_box: (4,) left, top, right, bottom of the face over all frames used, in pixels of the
+            packed video; `None` if there is none.
+        is_mirrored: mirror the result.
+
+    Returns:
+        The fit.
+    """
+    width, height = size_px
+    scale = max(wanted_px[0] / width, wanted_px[1] / height)
+    scaled = tuple(
+        max(wanted, round(side * scale)) for side, wanted in zip(size_px, wanted_px, strict=True)
+    )
+    scales = (scaled[0] / width, scaled[1] / height)
+    corner = []
+    for axis in (0, 1):
+        room = scaled[axis] - wanted_px[axis]
+        start = room / 2
+        if face_box is not None:
+            low, high = face_box[axis] * scales[axis], face_box[axis + 2] * scales[axis]
+            if high - low > wanted_px[axis]:
+                start = (low + high - wanted_px[axis]) / 2
+            else:
+                start = min(max(start, high - wanted_px[axis]), low)
+        corner.append(int(min(max(round(start), 0), room)))
+    return PictureFit(*scaled, *corner, *wanted_px, *scales, is_mirrored)
