@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from training.data.encode import EncodeSettings
 from training.errors import SettingError
 from training.model.spec import ModelSpec
-from training.objective.curriculum import Phase
+from training.objective.curriculum import Phase, Trainable
 from training.objective.flow import SigmaDistribution
 from training.trainer.optimizer import OptimizerSettings
 from training.trainer.parallel import Precision
@@ -131,13 +131,25 @@ class Recipe(_Table):
                 f"encode.audio_context_frames is {given}, the adapter hears {heard} frames on "
                 "either side; set both to one number"
             )
+        has_lora = self.model.lora is not None
         for phase in self.phases:
-            if phase.trainable == "adapter_and_attention_lora" and self.model.lora is None:
+            if phase.trainable is Trainable.ADAPTER_AND_LORA and not has_lora:
                 raise ValueError(
                     f"phase {phase.name!r} trains LoRA, but the model has none; give it a "
                     "[model.lora] table"
                 )
+        if has_lora and self.moves_base:
+            raise ValueError(
+                "a LoRA is saved beside a base that did not move, but a phase moves the base; "
+                "leave [model.lora] out, or train adapter_and_lora there"
+            )
         return self
+
+    @property
+    def moves_base(self) -> bool:
+        """Whether a phase moves the base's own weights, so that the whole model is exported."""
+        whole = (Trainable.ALL, Trainable.ALL_BUT_TEXT_ATTENTION)
+        return any(phase.trainable in whole for phase in self.phases)
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with all defaults, as plain values."""

@@ -30,7 +30,7 @@ class Trainable(StrEnum):
     """Which parameters a phase moves; the others are frozen."""
 
     ADAPTER = "adapter"
-    ADAPTER_AND_ATTENTION_LORA = "adapter_and_attention_lora"
+    ADAPTER_AND_LORA = "adapter_and_lora"
     ALL_BUT_TEXT_ATTENTION = "all_but_text_attention"
     ALL = "all"
 

@@ -302,7 +302,7 @@ def _run_phase(
         position.curriculum = advance(recipe.phases, position.curriculum, report.loss)
         reports.append(report)
         if progress:
-            flops = step_flops(alive.transformer, batches, phase.trainable, run.recompute)
+            flops = step_flops(alive.transformer, batches, phase.trainable)
             progress.meter.add(report, data_wait_s, flops * world.size)
             if position.step % run.log_every_steps == 0:
                 progress.line(position.step, phase.name, report, learning_rate)
@@ -366,7 +366,9 @@ def _export(recipe: Recipe, parts: Parts, alive: _Phase, folder: Path, world: Wo
     """Write the model that came of it: the averages where there are any, else the weights."""
     if parts.export is None:
         return
-    weights: dict[str, torch.Tensor] = dict(alive.transformer.named_parameters())
+    weights: dict[str, torch.Tensor] = dict(alive.saved)
+    if recipe.moves_base:
+        weights = dict(alive.transformer.named_parameters())
     if recipe.run.ema_decay > 0:
         weights |= alive.average.averages
     state = gathered_state(weights)

@@ -17,7 +17,7 @@ from training.data.encoded import EncodedBatch
 from training.errors import DivergedError
 from training.model.conditions import transformer_input
 from training.objective.condition_drop import Dropped, draw_dropped
-from training.objective.curriculum import Phase, draw_audio_scope
+from training.objective.curriculum import Phase, draw_audio_scope, draw_silent
 from training.objective.flow import (
     SigmaDistribution,
     noisy_latent,
@@ -142,9 +142,10 @@ def batch_terms(
     Returns:
         The loss of every clip and its parts.
     """
-    batch = without(
-        batch, draw_dropped(phase.drop, settings.seed, step, batch.clip_ids), null_text_LD
-    )
+    dropped = draw_dropped(phase.drop, settings.seed, step, batch.clip_ids)
+    silent = [draw_silent(phase, settings.seed, step, clip_id) for clip_id in batch.clip_ids]
+    dropped = replace(dropped, audio_B=dropped.audio_B | torch.tensor(silent))
+    batch = without(batch, dropped, null_text_LD)
     noise_BCKhw, sigma_B = draw_path(batch, settings, step)
     velocity_BCKhw = predict(
         transformer, batch, noise_BCKhw, sigma_B, phase, settings, step, world
@@ -178,10 +179,18 @@ def predict(
             sigma_B * NUM_TIMESTEPS,
             batch.text_BLD,
             batch.image_BLD,
-            batch.audio_BAKVSD,
+            # Only a batch of nothing but clips without audio has features of width 0.
+            batch.audio_BAKVSD if batch.audio_BAKVSD.shape[-1] else None,
             audio_region_BAKhw=batch.audio_region_BAKhw,
             audio_scope=draw_audio_scope(phase, settings.seed, step),
         )
+
+
+def _counts(batch: EncodedBatch) -> torch.Tensor:
+    """Which clips count, bool [B]: those that only keep ranks in step do not."""
+    if batch.is_padding_B is None:
+        return torch.ones(len(batch.clip_ids), dtype=torch.bool, device=batch.latent_BCKhw.device)
+    return ~batch.is_padding_B.to(batch.latent_BCKhw.device)
 
 
 class _Sums:
@@ -192,8 +201,9 @@ class _Sums:
         self.bad_clips: list[str] = []
 
     def add(self, terms: LossTerms, batch: EncodedBatch, num_tokens: int) -> None:
+        counts = _counts(batch)
         rows = (terms.loss_B.detach(), terms.plain_B, terms.face_B, terms.lip_B)
-        loss, plain, face, lip = (row.double().cpu() for row in rows)
+        loss, plain, face, lip = (row[counts].double().cpu() for row in rows)
         has_face, has_lip = ~face.isnan(), ~lip.isnan()
         here = [
             loss.sum().item(),
@@ -205,7 +215,7 @@ class _Sums:
             float(num_tokens),
         ]
         self.values = [a + b for a, b in zip(self.values, here, strict=True)]
-        bad = (~loss.isfinite()).tolist()
+        bad = (counts & ~terms.loss_B.isfinite()).tolist()
         self.bad_clips += [
             clip for clip, is_bad in zip(batch.clip_ids, bad, strict=True) if is_bad
         ]
@@ -244,13 +254,14 @@ def take_step(
     Raises:
         DivergedError: a loss or the gradient is not finite; nothing has moved.
     """
-    num_clips = round(world.total([float(sum(len(b.clip_ids) for b in batches))])[0])
+    num_clips = max(round(world.total([sum(_counts(batch).sum().item() for batch in batches)])[0]), 1)
     sums = _Sums()
     for batch in batches:
         terms = batch_terms(transformer, batch, phase, settings, step, null_text_LD, world)
         sums.add(terms, batch, num_tokens(transformer, batch))
         # FSDP2 takes the mean over ranks, so each rank's part is multiplied by their number.
-        (terms.loss_B.sum() * (world.size / num_clips)).backward()
+        loss_B = torch.where(_counts(batch), terms.loss_B, 0.0)
+        (loss_B.sum() * (world.size / num_clips)).backward()
     loss, plain, face, num_face, lip, num_lip, tokens = world.total(sums.values)
     if not math.isfinite(loss):
         raise _diverged("loss", loss, step, world.gathered(sums.bad_clips))

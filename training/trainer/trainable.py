@@ -50,7 +50,7 @@ def is_trainable(name: str, trainable: Trainable) -> bool:
     """
     if trainable is Trainable.ADAPTER:
         return is_adapter(name)
-    if trainable is Trainable.ADAPTER_AND_ATTENTION_LORA:
+    if trainable is Trainable.ADAPTER_AND_LORA:
         return is_adapter(name) or is_lora(name)
     if trainable is Trainable.ALL_BUT_TEXT_ATTENTION:
         return is_lora(name) or not is_text_attention(name)
@@ -77,7 +77,7 @@ def set_trainable(transformer: nn.Module, trainable: Trainable) -> dict[str, nn.
             moving[name] = parameter
     if not moving:
         raise ModelError(f"trainable = {trainable.value!r}: the model has no such parameters")
-    if trainable is Trainable.ADAPTER_AND_ATTENTION_LORA and not any(map(is_lora, moving)):
+    if trainable is Trainable.ADAPTER_AND_LORA and not any(map(is_lora, moving)):
         raise ModelError(
             f"trainable = {trainable.value!r}: the model has no LoRA; set model.lora_rank"
         )
