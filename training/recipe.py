@@ -287,17 +287,15 @@ def _parse(text: str) -> Any:
 
 def _keys_at(location: Sequence[str | int]) -> list[str]:
     """Keys that the table at a place of the recipe may have, as pydantic names the place."""
-    kinds: list[Any] = [Recipe]
+    kinds: list[type[BaseModel]] = [Recipe]
     for part in location:
         found = []
         for kind in kinds:
-            if isinstance(part, int):
-                found += _tables_in(kind)
-            elif isinstance(kind, type) and part in kind.model_fields:
-                found += _tables_in(kind.model_fields[part].annotation)
+            if part in kind.model_fields:
+                found += _tables_in(kind.model_fields[str(part)].annotation)
             elif part == getattr(kind.model_fields.get("kind"), "default", None):
                 found.append(kind)
-        kinds = found or kinds
+        kinds = found or kinds  # a number in a list leads nowhere further
     return sorted({key for kind in kinds for key in kind.model_fields})
 
 

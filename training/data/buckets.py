@@ -29,9 +29,7 @@ class Bucket:
         return f"{self.width_px}x{self.height_px}, {self.num_frames} frames"
 
 
-def make_buckets(
-    sizes_px: Sequence[tuple[int, int]], lengths: Sequence[int]
-) -> tuple[Bucket, ...]:
+def make_buckets(sizes_px: Sequence[tuple[int, int]], lengths: Sequence[int]) -> tuple[Bucket, ...]:
     """All shapes, the shortest first; a single frame is always among them, for pictures.
 
     Args:

@@ -171,4 +171,3 @@ def _words(said: Mapping[str, Any]) -> list[tuple[float, float]]:
 def _generator(seed: int, epoch: int, clip_id: str) -> np.random.Generator:
     number = int.from_bytes(hashlib.blake2b(clip_id.encode(), digest_size=8).digest(), "big")
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, number])))
-

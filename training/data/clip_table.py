@@ -207,9 +207,7 @@ def _check_shards(folder: Folder, entries: tuple[ShardEntry, ...], check: str) -
 
 
 def _check_rows(folder: Folder, manifest: DatasetManifest, table: pa.Table) -> None:
-    counts = {
-        row["values"]: row["counts"] for row in pc.value_counts(table["shard"]).to_pylist()
-    }
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(table["shard"]).to_pylist()}
     expected = {entry.path: entry.num_samples for entry in manifest.shards if entry.num_samples}
     if counts != expected:
         wrong = sorted(

@@ -37,7 +37,9 @@ def collate(clips: Sequence[EncodedClip]) -> EncodedBatch:
     audio = [clip.audio_AKVSD for clip in clips if clip.audio_AKVSD is not None]
     num_speakers = max([len(audio_AKVSD) for audio_AKVSD in audio], default=1)
     zero_KVSD = (
-        torch.zeros_like(audio[0][0]) if audio else clips[0].latent_CKhw.new_zeros(shape[1], 0, 0, 0)
+        torch.zeros_like(audio[0][0])
+        if audio
+        else clips[0].latent_CKhw.new_zeros(shape[1], 0, 0, 0)
     )
     zero_Khw = torch.zeros_like(clips[0].latent_CKhw[0])
     return EncodedBatch(

@@ -201,9 +201,7 @@ def encode_audio(
     num_frames = sample.frames_CTHW.shape[1]
     windows = []
     for speaker in sample.speakers:
-        features_FSD = encoder.encode(
-            speaker.pcm_N.to(device), sample.num_clip_frames, sample.fps
-        )
+        features_FSD = encoder.encode(speaker.pcm_N.to(device), sample.num_clip_frames, sample.fps)
         windows.append(
             latent_audio_windows(
                 features_FSD,

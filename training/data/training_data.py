@@ -274,5 +274,3 @@ class _Reader(Dataset[ReadBatch]):
 
 def _as_it_is(batch: ReadBatch) -> ReadBatch:
     return batch
-
-

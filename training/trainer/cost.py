@@ -172,7 +172,9 @@ def step_flops(transformer: Any, batches: Sequence[EncodedBatch], trainable: Tra
     for batch in batches:
         num_clips, _, num_latents, height, width = batch.latent_BCKhw.shape
         num_tokens = num_latents * height * width // shape.patch_cells
-        total += num_clips * training_flops(forward_flops(shape, num_tokens, num_latents), trainable)
+        total += num_clips * training_flops(
+            forward_flops(shape, num_tokens, num_latents), trainable
+        )
     return total
 
 

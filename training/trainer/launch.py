@@ -125,9 +125,7 @@ def run_with_ray(
         train_loop_config=asdict(job),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
-        run_config=RunConfig(
-            name="talk", storage_path=str(Path(job.folder).resolve() / "ray")
-        ),
+        run_config=RunConfig(name="talk", storage_path=str(Path(job.folder).resolve() / "ray")),
     )
     try:
         trainer.fit()

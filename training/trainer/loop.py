@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,7 +104,7 @@ class _Position:
     """Where a run is."""
 
     step: int = 0
-    curriculum: CurriculumState = CurriculumState()
+    curriculum: CurriculumState = field(default_factory=CurriculumState)
     data: dict[str, Any] | None = None
     optimizer_saved: bool = False
     saved_phase_index: int = 0
@@ -307,9 +307,9 @@ def _run_phase(
             if position.step % run.log_every_steps == 0:
                 progress.line(position.step, phase.name, report, learning_rate)
         checkpoints.poll()
-        if parts.preview and run.preview_every_steps:
-            if position.step % run.preview_every_steps == 0:
-                _preview(parts, alive, checkpoints, position.step)
+        every = run.preview_every_steps
+        if parts.preview and every and position.step % every == 0:
+            _preview(parts, alive, checkpoints, position.step)
         is_over = position.curriculum.phase_index != alive.index
         if not is_over and position.step % run.checkpoint_every_steps == 0:
             _save(recipe, alive, position, checkpoints)

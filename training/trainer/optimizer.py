@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Mapping
 from typing import Literal
@@ -82,8 +83,7 @@ def make_optimizer(
     }
     groups = [group for group in groups if group["params"]]
     if settings.kind == "adamw_8bit":
-        import bitsandbytes
-
+        bitsandbytes = importlib.import_module("bitsandbytes")
         return bitsandbytes.optim.AdamW8bit(groups, **arguments)
     return torch.optim.AdamW(groups, fused=True, **arguments)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from training.data.collate import collate
-from training.data.encode import EncodeSettings, Encoders, encode_clip
+from training.data.encode import Encoders, EncodeSettings, encode_clip
 from training.data.encoded import EncodedBatch
 from training.data.settings import DataSettings
 from training.data.training_data import TrainingData

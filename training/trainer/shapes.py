@@ -20,8 +20,8 @@ NUM_IMAGE_TOKENS = 257
 _SIZES_1_3B = {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}
 _SIZES_14B = {"num_attention_heads": 40, "num_layers": 40, "ffn_dim": 13824}
 _KNOWN_BASES = {"1.3B": _SIZES_1_3B, "14B": _SIZES_14B}
-"""Of Wan2.1 and SkyReels-V2 (diffusers, ``scripts/convert_wan_to_diffusers.py`` and
-``convert_skyreelsv2_to_diffusers.py``), by the part of the repository's name that tells the size."""
+"""Of Wan2.1 and SkyReels-V2, by the part of the repository's name that tells the size (diffusers,
+``scripts/convert_wan_to_diffusers.py`` and ``convert_skyreelsv2_to_diffusers.py``)."""
 
 _KNOWN_AUDIO = {"whisper-tiny": (5, 384), "whisper-small": (5, 768), "whisper-large": (5, 1280)}
 """Layer groups and width of Whisper's encoder, by a part of the repository's name."""

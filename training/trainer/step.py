@@ -83,9 +83,7 @@ def draw_path(
     noises, sigmas = [], []
     for clip_id in batch.clip_ids:
         generator = generator_of(settings.seed, step, clip_id, "path")
-        sigmas.append(
-            sample_sigma(1, generator, settings.sigma_distribution, settings.sigma_shift)
-        )
+        sigmas.append(sample_sigma(1, generator, settings.sigma_distribution, settings.sigma_shift))
         noises.append(torch.randn(shape, generator=generator))
     device = batch.latent_BCKhw.device
     return torch.stack(noises).to(device), torch.cat(sigmas).to(device)
@@ -147,9 +145,7 @@ def batch_terms(
     dropped = replace(dropped, audio_B=dropped.audio_B | torch.tensor(silent))
     batch = without(batch, dropped, null_text_LD)
     noise_BCKhw, sigma_B = draw_path(batch, settings, step)
-    velocity_BCKhw = predict(
-        transformer, batch, noise_BCKhw, sigma_B, phase, settings, step, world
-    )
+    velocity_BCKhw = predict(transformer, batch, noise_BCKhw, sigma_B, phase, settings, step, world)
     uniform_B = draw_uniform(phase.loss, settings.seed, step, batch.clip_ids)
     return loss_terms(
         velocity_BCKhw,
@@ -216,9 +212,7 @@ class _Sums:
         ]
         self.values = [a + b for a, b in zip(self.values, here, strict=True)]
         bad = (counts & ~terms.loss_B.isfinite()).tolist()
-        self.bad_clips += [
-            clip for clip, is_bad in zip(batch.clip_ids, bad, strict=True) if is_bad
-        ]
+        self.bad_clips += [clip for clip, is_bad in zip(batch.clip_ids, bad, strict=True) if is_bad]
 
 
 def take_step(
@@ -254,7 +248,9 @@ def take_step(
     Raises:
         DivergedError: a loss or the gradient is not finite; nothing has moved.
     """
-    num_clips = max(round(world.total([sum(_counts(batch).sum().item() for batch in batches)])[0]), 1)
+    num_clips = max(
+        round(world.total([sum(_counts(batch).sum().item() for batch in batches)])[0]), 1
+    )
     sums = _Sums()
     for batch in batches:
         terms = batch_terms(transformer, batch, phase, settings, step, null_text_LD, world)

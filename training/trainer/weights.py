@@ -52,9 +52,7 @@ def optimizer_tensors(
     return {name: dict(optimizer.state[parameter]) for name, parameter in moving.items()}
 
 
-def initialise_state(
-    optimizer: torch.optim.Optimizer, moving: Mapping[str, nn.Parameter]
-) -> None:
+def initialise_state(optimizer: torch.optim.Optimizer, moving: Mapping[str, nn.Parameter]) -> None:
     """Make the optimiser's tensors, so that a checkpoint can be read into them.
 
     A step with gradients of zero and a learning rate of zero makes them whatever the optimiser is;
