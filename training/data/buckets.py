@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SIZE_STEP_PX = 16
+"""A side has to be a multiple of it: 8 pixels a latent cell (Wan2.1's VAE) times 2 cells a patch
+(`patch_size` (1, 2, 2) of diffusers' WanTransformer3DModel)."""
+
 
 @dataclass(frozen=True, order=True)
 class Bucket:
@@ -27,6 +31,28 @@ class Bucket:
 
     def __str__(self) -> str:
         return f"{self.width_px}x{self.height_px}, {self.num_frames} frames"
+
+
+ASPECTS = (16 / 9, 4 / 3, 1.0, 3 / 4, 9 / 16)
+"""Width by height of the usual buckets. The authors' demo clips have widths of 320 to 832 at a
+height of 448 (their project page); which aspects they trained on is unknown."""
+
+
+def sizes_of_area(area_px: int, step_px: int = SIZE_STEP_PX) -> tuple[tuple[int, int], ...]:
+    """Sizes of about one area in the usual aspects.
+
+    Args:
+        area_px: pixels of a frame.
+        step_px: what each side is a multiple of.
+
+    Returns:
+        Widths and heights, the widest first; equal ones once.
+    """
+    sizes = []
+    for aspect in ASPECTS:
+        sides = ((area_px * aspect) ** 0.5, (area_px / aspect) ** 0.5)
+        sizes.append(tuple(max(step_px, round(side / step_px) * step_px) for side in sides))
+    return tuple((width, height) for width, height in dict.fromkeys(sizes))
 
 
 def make_buckets(sizes_px: Sequence[tuple[int, int]], lengths: Sequence[int]) -> tuple[Bucket, ...]:

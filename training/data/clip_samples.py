@@ -97,7 +97,11 @@ class ClipSample:
 
 
 def read_clip(
-    place: ClipPlace, bucket: Bucket, settings: DataSettings, epoch: int, work: ReadWork
+    place: ClipPlace,
+    bucket: Bucket,
+    settings: DataSettings,
+    draw: tuple[int, int],
+    work: ReadWork,
 ) -> ClipSample:
     """Read one clip.
 
@@ -105,7 +109,7 @@ def read_clip(
         place: where its sample lies.
         bucket: shape of the crop.
         settings: how it is cut.
-        epoch: number of the epoch.
+        draw: number of the epoch, and how often the epoch read this clip before.
         work: what reading cost is added to it.
 
     Returns:
@@ -116,7 +120,7 @@ def read_clip(
     """
     members = read_members(place, work)
     said = _description(member(members, "json"))
-    generator = _generator(settings.seed, epoch, place.clip_id)
+    generator = _generator(settings.seed, draw, place.clip_id)
     is_mirrored = bool(generator.random() < settings.flip_ratio)
     with VideoReader(member(members, "mp4")) as video:
         header = video.header
@@ -168,6 +172,6 @@ def _words(said: Mapping[str, Any]) -> list[tuple[float, float]]:
         return []
 
 
-def _generator(seed: int, epoch: int, clip_id: str) -> np.random.Generator:
+def _generator(seed: int, draw: tuple[int, int], clip_id: str) -> np.random.Generator:
     number = int.from_bytes(hashlib.blake2b(clip_id.encode(), digest_size=8).digest(), "big")
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, number])))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *draw, number])))

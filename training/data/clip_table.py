@@ -8,8 +8,8 @@ of the shards do not matter; a clip that is in two datasets is used once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,16 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from manifests.dataset import CLIPS_NAME, DatasetManifest, ShardEntry, find_dataset
+from manifests.dataset import CLIPS_NAME, DatasetManifest, find_dataset
 from manifests.errors import ManifestError, SchemaError
-from manifests.inspection.expressions import read_condition
+from manifests.measurement import stored_fields
 from manifests.records import check_version
 from manifests.storage import Folder
+from training.data.shard_checks import check_rows, check_shards
+from training.data.source_gates import failed_rows, source_gates
 from training.errors import DataError
+from training.objective.curriculum import Source
 
 _BLOCK_BYTES = 512  # of a tar: a member's header is the block before its data
-_READ_BYTES = 1 << 20
-_NUM_CHECKED_AT_ONCE = 16  # shards; a check waits for the store, not for the processor
 
 _COLUMNS = ("clip_id", "shard", "members", "num_frames")
 _SIZE_COLUMNS = ("probe.width_px", "probe.height_px")
@@ -65,6 +66,7 @@ class ClipTable:
         num_frames_N: (N,) frames of its video.
         width_N: (N,) width of the picture, or of what stands for its aspect.
         height_N: (N,) height likewise.
+        weight_N: (N,) how often each clip is read an epoch, 1 for most.
         left_out: how many clips are not used, by cause.
     """
 
@@ -76,7 +78,8 @@ class ClipTable:
     num_frames_N: np.ndarray
     width_N: np.ndarray
     height_N: np.ndarray
-    left_out: dict[str, int]
+    weight_N: np.ndarray
+    left_out: Mapping[str, int]
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -90,15 +93,17 @@ class ClipTable:
 
     @property
     def digest(self) -> str:
-        """Names the clips and their lengths, so that a resumed run is known to see the same."""
-        text = "\n".join(self.clip_ids.tolist()).encode() + self.num_frames_N.tobytes()
-        return hashlib.blake2b(text, digest_size=8).hexdigest()
+        """Names clips, shapes and weights, so that a resumed run is known to see the same."""
+        digest = hashlib.blake2b("\n".join(self.clip_ids.tolist()).encode(), digest_size=8)
+        for numbers in (self.num_frames_N, self.width_N, self.height_N, self.weight_N):
+            digest.update(numbers.astype(np.float64).tobytes())
+        return digest.hexdigest()
 
 
 def open_clips(
     manifests: Iterable[str],
     *,
-    where: str = "",
+    sources: Sequence[Source] = (Source(),),
     min_frames: int = 1,
     check: Literal["size", "sha256"] = "size",
     size_columns: tuple[str, str] = _SIZE_COLUMNS,
@@ -107,7 +112,7 @@ def open_clips(
 
     Args:
         manifests: paths or URLs of runs, datasets, or their ``dataset.json``.
-        where: condition on the columns of the tables; empty for all clips.
+        sources: which clips of which dataset, by gates on measurements, and how often.
         min_frames: clips with fewer frames are left out.
         check: what is asked of every shard.
         size_columns: columns with width and height.
@@ -117,46 +122,58 @@ def open_clips(
 
     Raises:
         DataError: a dataset is absent, of a newer schema, or its parts disagree; a shard is
-            missing or another one; the condition cannot be read; or no clip is left.
+            missing or another one; a gate is on what was not measured; or no clip is left.
     """
     given = list(manifests)
     if not given:
         raise DataError("no dataset: give at least one dataset.json with --data")
+    _check_names(given, sources)
     columns = (*_COLUMNS, *size_columns)
     shards: list[tuple[Folder, str]] = []
     parts: list[pa.Table] = []
-    left_out = dict.fromkeys(("by_condition", "too_short", "twice"), 0)
+    left_out: Counter[str] = Counter()
     for place in given:
         try:
             folder = find_dataset(place)
             manifest = DatasetManifest.read(folder)
-            table = _read_table(folder, columns, where)
+            own = [source for source in sources if source.dataset in place]
+            table = _read_table(folder, columns, own, left_out)
         except ManifestError as error:
             raise DataError(str(error)) from error
-        _check_shards(folder, manifest.shards, check)
-        _check_rows(folder, manifest, table)
+        check_shards(folder, manifest.shards, check)
+        check_rows(folder, manifest, table)
         number = {entry.path: len(shards) + i for i, entry in enumerate(manifest.shards)}
         shards += [(folder, entry.path) for entry in manifest.shards]
-        chosen = table.filter(table["chosen"])
-        left_out["by_condition"] += len(table) - len(chosen)
+        chosen = table.filter(pc.greater(table["weight"], 0))
         at = pa.array([number[path] for path in chosen["shard"].to_pylist()], pa.int64())
         parts.append(chosen.set_column(chosen.schema.get_field_index("shard"), "shard", at))
-    table = pa.concat_tables([part.select(columns) for part in parts])
+    table = pa.concat_tables([part.select([*columns, "weight"]) for part in parts])
     long_enough = table.filter(pc.greater_equal(table["num_frames"], min_frames))
-    left_out["too_short"] = len(table) - len(long_enough)
+    if len(long_enough) < len(table):
+        left_out[f"shorter than {min_frames} frames"] = len(table) - len(long_enough)
     clips = _by_id(long_enough, tuple(shards), size_columns, left_out)
     if not len(clips):
+        causes = "; ".join(f"{count} {cause}" for cause, count in left_out.most_common())
         raise DataError(
-            f"{', '.join(given)}: no clip is left of {sum(left_out.values())}: "
-            f"{left_out['by_condition']} do not meet the condition {where!r}, "
-            f"{left_out['too_short']} are shorter than {min_frames} frames; "
-            "loosen the condition or the lengths, or give more data"
+            f"{', '.join(given)}: no clip is left ({causes or 'there are none'}); loosen the gates "
+            "of the sources or the lengths, or give more data"
         )
     return clips
 
 
-def _read_table(folder: Folder, columns: tuple[str, ...], where: str) -> pa.Table:
-    """Read what is needed of a dataset's table; ``chosen`` says which rows meet the condition."""
+def _check_names(given: list[str], sources: Sequence[Source]) -> None:
+    for source in sources:
+        if not any(source.dataset in place for place in given):
+            raise DataError(
+                f"source {source.dataset!r}: no dataset given has that in its path "
+                f"({', '.join(given)}); give one with --data, or change the source"
+            )
+
+
+def _read_table(
+    folder: Folder, columns: tuple[str, ...], sources: Sequence[Source], left_out: Counter[str]
+) -> pa.Table:
+    """Read what is needed of a dataset's table; ``weight`` says how often each clip is read."""
     place = folder.join(CLIPS_NAME)
     with folder.open_read(CLIPS_NAME) as file:
         parquet = pq.ParquetFile(file)
@@ -168,75 +185,30 @@ def _read_table(folder: Folder, columns: tuple[str, ...], where: str) -> pa.Tabl
                 f"{place}: no column {', '.join(missing)}; pack the dataset with a recipe that "
                 "measures it"
             )
-        condition = None
-        if where:
-            try:
-                condition = read_condition(where, schema)
-            except SchemaError as error:
-                raise SchemaError(f"{place}: where = {error}") from error
-        wanted = dict.fromkeys((*columns, *(condition.columns if condition else ())))
-        table = parquet.read(columns=list(wanted))
-    chosen = np.ones(len(table), bool)
-    if condition:
-        numbered = table.append_column("row", pa.array(np.arange(len(table))))
-        chosen[:] = False
-        chosen[condition.rows(numbered)["row"].to_numpy()] = True
-    return table.append_column("chosen", pa.array(chosen))
-
-
-def _check_shards(folder: Folder, entries: tuple[ShardEntry, ...], check: str) -> None:
-    def fault(entry: ShardEntry) -> str | None:
-        place = folder.join(entry.path)
-        if not folder.exists(entry.path):
-            return f"{place}: the shard is missing; copy the whole dataset, or pack it again"
-        size = folder.size(entry.path)
-        if size != entry.num_bytes:
-            return (
-                f"{place}: {size} bytes, but {entry.num_bytes} in the manifest: the shard is cut "
-                "or another one; copy it again, and see `shards verify`"
-            )
-        if check == "sha256" and _sha256(folder, entry.path) != entry.sha256:
-            return f"{place}: its SHA-256 is not the manifest's: copy it again"
-        return None
-
-    with ThreadPoolExecutor(_NUM_CHECKED_AT_ONCE) as pool:
-        faults = [found for found in pool.map(fault, entries) if found]
-    if faults:
-        more = f" (and {len(faults) - 1} more shards)" if len(faults) > 1 else ""
-        raise DataError(f"{faults[0]}{more}")
-
-
-def _check_rows(folder: Folder, manifest: DatasetManifest, table: pa.Table) -> None:
-    counts = {row["values"]: row["counts"] for row in pc.value_counts(table["shard"]).to_pylist()}
-    expected = {entry.path: entry.num_samples for entry in manifest.shards if entry.num_samples}
-    if counts != expected:
-        wrong = sorted(
-            path for path in {*counts, *expected} if counts.get(path) != expected.get(path)
-        )
-        raise DataError(
-            f"{folder.join(CLIPS_NAME)}: {counts.get(wrong[0], 0)} rows of {wrong[0]}, but the "
-            f"manifest has {expected.get(wrong[0], 0)} samples there: they are of two packings; "
-            "copy or pack the dataset again"
-        )
-
-
-def _sha256(folder: Folder, name: str) -> str:
-    digest = hashlib.sha256()
-    with folder.open_read(name) as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        gates = [source_gates(source, stored_fields(schema), place) for source in sources]
+        judged = [gate.field.name for own in gates for gate in own]
+        table = parquet.read(columns=list(dict.fromkeys((*columns, *judged))))
+    weights = np.zeros(len(table))
+    refused: dict[int, str] = {}
+    for source, own in zip(sources, gates, strict=True):
+        failed = failed_rows(table, own)
+        weights += [0.0 if row in failed else source.weight for row in range(len(table))]
+        refused |= failed
+    no_source = "in no source" if not sources else ""
+    left_out.update(refused.get(int(row), no_source) for row in np.flatnonzero(weights == 0))
+    return table.append_column("weight", pa.array(weights))
 
 
 def _by_id(
     table: pa.Table,
     shards: tuple[tuple[Folder, str], ...],
     size_columns: tuple[str, str],
-    left_out: dict[str, int],
+    left_out: Counter[str],
 ) -> ClipTable:
     ids = np.array(table["clip_id"].to_pylist(), dtype=np.str_)
     _, first = np.unique(ids, return_index=True)
-    left_out["twice"] = len(ids) - len(first)
+    if len(first) < len(ids):
+        left_out["in two datasets"] = len(ids) - len(first)
     table = table.take(pa.array(first))
     members = table["members"].combine_chunks()
     flat = members.flatten()
@@ -259,5 +231,6 @@ def _by_id(
         num_frames_N=table["num_frames"].to_numpy(),
         width_N=width,
         height_N=height,
+        weight_N=table["weight"].to_numpy(),
         left_out=left_out,
     )

@@ -31,8 +31,8 @@ def collate(clips: Sequence[EncodedClip]) -> EncodedBatch:
     for clip in clips:
         if clip.latent_CKhw.shape != shape:
             raise DataError(
-                f"clip {clip.clip_id}: latent {tuple(clip.latent_CKhw.shape)} beside {tuple(shape)} "
-                f"of {clips[0].clip_id}; a batch has clips of one bucket"
+                f"clip {clip.clip_id} has a latent of {tuple(clip.latent_CKhw.shape)}, but "
+                f"{clips[0].clip_id} of {tuple(shape)}; a batch has clips of one bucket"
             )
     audio = [clip.audio_AKVSD for clip in clips if clip.audio_AKVSD is not None]
     num_speakers = max([len(audio_AKVSD) for audio_AKVSD in audio], default=1)

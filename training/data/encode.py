@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import Field as Setting
 
 from training.data.clip_samples import ClipSample, Speaker
@@ -63,11 +63,18 @@ class EncodeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    extension_frames: int = Setting(9, ge=1, multiple_of=1)
-    audio_context_frames: int = Setting(2, ge=0)
-    edit_margin_ratio: float = Setting(0.15, ge=0)
-    edit_smooth_latents: int = Setting(2, ge=0)
-    speaker_margin_ratio: float = Setting(0.25, ge=0)
+    extension_frames: int = Setting(default=9, ge=1)
+    audio_context_frames: int = Setting(default=2, ge=0)
+    edit_margin_ratio: float = Setting(default=0.15, ge=0)
+    edit_smooth_latents: int = Setting(default=2, ge=0)
+    speaker_margin_ratio: float = Setting(default=0.25, ge=0)
+
+    @field_validator("extension_frames")
+    @classmethod
+    def _whole_latents(cls, value: int) -> int:
+        if value % 4 != 1:
+            raise ValueError(f"{value} is not 4m + 1; the nearest is {value // 4 * 4 + 1}")
+        return value
 
 
 DEFAULT_SETTINGS = EncodeSettings()
@@ -111,7 +118,7 @@ def encode_clip(
         task: what is given of it; see `fitting_task` for clips that cannot take it.
         encoders: codec and encoders.
         settings: how it is encoded.
-        device: where the encoders are; the result is there too.
+        device: where the result is.
 
     Returns:
         The encoded clip; its ``task`` is the one that was taken.
@@ -130,24 +137,25 @@ def encode_tasks(
     *,
     device: torch.device | str = "cpu",
 ) -> list[EncodedClip]:
-    """Encode one clip for several tasks; what they share is encoded once.
+    """Encode one clip for several tasks, in float32; what they share is encoded once.
 
     Args:
         sample: the clip.
         tasks: what is given of it.
         encoders: codec and encoders.
         settings: how it is encoded.
-        device: where the encoders are; the results are there too.
+        device: where the results are.
 
     Returns:
         One encoded clip a task, in their order.
     """
     frames_BCTHW = sample.frames_CTHW[None].to(device).float() / 127.5 - 1
     stride = encoders.codec.spatial_stride
-    latent_CKhw = encoders.codec.encode(frames_BCTHW)[0]
-    text_LD = encoders.text_encoder.encode([sample.caption])[0]
-    image_LD = encoders.image_encoder.encode(frames_BCTHW[:, :, 0])[0]
-    audio_AKVSD = encode_audio(sample, encoders.audio_encoder, settings, device)
+    latent_CKhw = encoders.codec.encode(frames_BCTHW)[0].to(device, torch.float32)
+    text_LD = encoders.text_encoder.encode([sample.caption])[0].to(device, torch.float32)
+    image_LD = encoders.image_encoder.encode(frames_BCTHW[:, :, 0])[0].to(device, torch.float32)
+    audio_AKVSD = encode_audio(sample, encoders.audio_encoder, settings)
+    audio_AKVSD = audio_AKVSD.to(device, torch.float32)
     face, lips = (
         None if mask is None else latent_region(mask[None].to(device), stride)[0]
         for mask in (sample.face_mask_THW, sample.lip_mask_THW)
@@ -166,7 +174,7 @@ def encode_tasks(
                 clip_id=sample.clip_id,
                 task=task,
                 latent_CKhw=latent_CKhw,
-                condition_CKhw=encoders.codec.encode(given_BCTHW)[0],
+                condition_CKhw=encoders.codec.encode(given_BCTHW)[0].to(device, torch.float32),
                 keep_mask_CKhw=latent_keep_mask(keep_BTHW, stride)[0],
                 text_LD=text_LD,
                 image_LD=torch.zeros_like(image_LD) if task is Task.TEXT else image_LD,
@@ -182,10 +190,7 @@ def encode_tasks(
 
 
 def encode_audio(
-    sample: ClipSample,
-    encoder: AudioEncoder,
-    settings: EncodeSettings,
-    device: torch.device | str,
+    sample: ClipSample, encoder: AudioEncoder, settings: EncodeSettings
 ) -> torch.Tensor:
     """Hear each speaker's whole recording once, and slice what the crop's latent frames hear.
 
@@ -193,7 +198,6 @@ def encode_audio(
         sample: the clip.
         encoder: the audio encoder.
         settings: how it is encoded.
-        device: where the encoder is.
 
     Returns:
         [A, K, V, S, D].
@@ -201,7 +205,7 @@ def encode_audio(
     num_frames = sample.frames_CTHW.shape[1]
     windows = []
     for speaker in sample.speakers:
-        features_FSD = encoder.encode(speaker.pcm_N.to(device), sample.num_clip_frames, sample.fps)
+        features_FSD = encoder.encode(speaker.pcm_N, sample.num_clip_frames, sample.fps)
         windows.append(
             latent_audio_windows(
                 features_FSD,

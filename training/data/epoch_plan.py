@@ -3,7 +3,8 @@
 An epoch is one sequence of batches, the same on every rank. Step ``i`` of ``R`` ranks from
 ``position`` on takes the batches ``position + i R + rank``, so that the sequence does not depend on
 R: two ranks see in one step what one rank sees in two, and a run that goes on with another number
-of ranks still reads every clip once. Every clip is in exactly one batch. Where the last step has
+of ranks still reads every clip once. A clip of weight 1 is in
+exactly one batch. Where the last step has
 fewer batches than ranks, the ranks without one repeat batches from the front, marked as padding, so
 that all of them take part in every step.
 
@@ -28,6 +29,7 @@ class PlannedBatch:
         next_position: what of the sequence is used up once all ranks have read this step.
         bucket: number of its bucket.
         rows: numbers of its clips.
+        turns: for each how often the epoch read it before; 0 but for clips of a weight above 1.
         is_padding: a repetition that only keeps the ranks in step.
     """
 
@@ -36,6 +38,7 @@ class PlannedBatch:
     next_position: int
     bucket: int
     rows: tuple[int, ...]
+    turns: tuple[int, ...]
     is_padding: bool = False
 
 
@@ -61,14 +64,15 @@ def epoch_buckets(
 
 
 def plan_epoch(
-    bucket_N: np.ndarray, batch_size: int, seed: int, epoch: int
+    bucket_N: np.ndarray, weight_N: np.ndarray, batch_size: int, seed: int, epoch: int
 ) -> tuple[PlannedBatch, ...]:
-    """Put every clip into exactly one batch of its bucket.
+    """Put every clip, as often as its weight says, into exactly one batch of its bucket.
 
     The last batch of a bucket may be smaller.
 
     Args:
         bucket_N: bucket of each clip (N,).
+        weight_N: how often each is read; a fraction is a probability of once more.
         batch_size: clips in a batch.
         seed: of the run.
         epoch: number of the epoch.
@@ -77,16 +81,23 @@ def plan_epoch(
         The batches in their order.
     """
     generator = _generator(seed, epoch, 1)
-    order = generator.permutation(len(bucket_N))
-    batches: list[tuple[int, tuple[int, ...]]] = []
-    for bucket in np.unique(bucket_N[order]):
-        rows = order[bucket_N[order] == bucket]
-        batches += [
-            (int(bucket), tuple(int(row) for row in rows[first : first + batch_size]))
-            for first in range(0, len(rows), batch_size)
-        ]
+    times_N = np.floor(weight_N + generator.random(len(weight_N))).astype(np.int64)
+    row_M = np.repeat(np.arange(len(bucket_N)), times_N)
+    turn_M = np.arange(len(row_M)) - np.repeat(np.cumsum(times_N) - times_N, times_N)
+    order = generator.permutation(len(row_M))
+    batches = []
+    for bucket in np.unique(bucket_N[row_M]):
+        own = order[bucket_N[row_M[order]] == bucket]
+        batches += [(int(bucket), part) for part in np.split(own, _cuts(len(own), batch_size))]
     return tuple(
-        PlannedBatch(epoch, position, position + 1, *batches[number])
+        PlannedBatch(
+            epoch,
+            position,
+            position + 1,
+            batches[number][0],
+            tuple(row_M[batches[number][1]].tolist()),
+            tuple(turn_M[batches[number][1]].tolist()),
+        )
         for position, number in enumerate(generator.permutation(len(batches)))
     )
 
@@ -125,6 +136,10 @@ def num_steps(num_batches: int, position: int, world_size: int) -> int:
         The number, the same for every rank.
     """
     return -(-(num_batches - position) // world_size)
+
+
+def _cuts(total: int, size: int) -> range:
+    return range(size, total, size)
 
 
 def _generator(seed: int, epoch: int, use: int) -> np.random.Generator:

@@ -138,14 +138,14 @@ class PackedFace:
 
 
 def _filled(polygons_TPC: np.ndarray, size_px: tuple[int, int]) -> torch.Tensor:
-    """Fill one polygon a frame; a pixel belongs to it if its middle does, to about half a pixel."""
+    """Fill one polygon a frame, to the pixel: those that its corners lie in belong to it."""
     width, height = size_px
     mask_THW = np.zeros((len(polygons_TPC), height, width), bool)
     for frame, polygon in enumerate(polygons_TPC):
         if not np.isfinite(polygon).all():
             continue
         picture = Image.new("1", size_px)
-        # Drawing counts from the middle of a pixel, landmarks from its corner.
-        ImageDraw.Draw(picture).polygon([(x - 0.5, y - 0.5) for x, y in polygon.tolist()], fill=1)
+        corners = np.floor(polygon).astype(int)  # Pillow would cut, towards 0
+        ImageDraw.Draw(picture).polygon([(x, y) for x, y in corners.tolist()], fill=1)
         mask_THW[frame] = np.asarray(picture)
     return torch.from_numpy(mask_THW)

@@ -90,9 +90,7 @@ def fit_picture(
     """
     width, height = size_px
     scale = max(wanted_px[0] / width, wanted_px[1] / height)
-    scaled = tuple(
-        max(wanted, round(side * scale)) for side, wanted in zip(size_px, wanted_px, strict=True)
-    )
+    scaled = (max(wanted_px[0], round(width * scale)), max(wanted_px[1], round(height * scale)))
     scales = (scaled[0] / width, scaled[1] / height)
     corner = []
     for axis in (0, 1):
@@ -105,4 +103,14 @@ def fit_picture(
             else:
                 start = min(max(start, high - wanted_px[axis]), low)
         corner.append(int(min(max(round(start), 0), room)))
-    return PictureFit(*scaled, *corner, *wanted_px, *scales, is_mirrored)
+    return PictureFit(
+        scaled_width_px=scaled[0],
+        scaled_height_px=scaled[1],
+        left_px=corner[0],
+        top_px=corner[1],
+        width_px=wanted_px[0],
+        height_px=wanted_px[1],
+        scale_x=scales[0],
+        scale_y=scales[1],
+        is_mirrored=is_mirrored,
+    )

@@ -1,4 +1,4 @@
-"""Settings of the data: shapes, gates, crops, flips, order.
+"""Settings of the data: sources, shapes, crops, flips, order.
 
 Not here: how clips become latents (`encode.EncodeSettings`).
 """
@@ -10,9 +10,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic import Field as Setting
 
-SIZE_STEP_PX = 16
-"""A side has to be a multiple of it: 8 pixels a latent cell (Wan2.1's VAE) times 2 cells a patch
-(`patch_size` (1, 2, 2) of diffusers' WanTransformer3DModel)."""
+from training.data.buckets import SIZE_STEP_PX
+from training.objective.curriculum import Source
 
 
 class DataSettings(BaseModel):
@@ -23,8 +22,9 @@ class DataSettings(BaseModel):
         num_frames: lengths of the buckets, each 4k + 1; a clip goes to the longest it fills.
         batch_size: clips in a batch of one rank.
         seed: of order, crops and flips.
-        where: condition on the columns of ``dataset/clips.parquet``, as ``shards sample --where``
-            takes it; only clips for which it is true are used.
+        sources: which clips of which dataset are read, by gates on what curation measured, and how
+            often: a clip of weight 1 is read once an epoch, one of 2.5 twice and, by
+            a draw, in half of the epochs once more.
         picture_ratio: share of the clips that are shown as a single frame, drawn anew each epoch.
         flip_ratio: share of the clips that are mirrored, drawn anew each epoch.
         speech_crops: place the crop where words are spoken, if the transcript tells.
@@ -39,16 +39,16 @@ class DataSettings(BaseModel):
 
     sizes_px: tuple[tuple[int, int], ...] = ((832, 480), (480, 832), (624, 624))
     num_frames: tuple[int, ...] = (81,)
-    batch_size: int = Setting(1, ge=1)
-    seed: int = Setting(0, ge=0)
-    where: str = ""
-    picture_ratio: float = Setting(0.0, ge=0, le=1)
-    flip_ratio: float = Setting(0.5, ge=0, le=1)
+    batch_size: int = Setting(default=1, ge=1)
+    seed: int = Setting(default=0, ge=0)
+    sources: tuple[Source, ...] = (Source(),)
+    picture_ratio: float = Setting(default=0.0, ge=0, le=1)
+    flip_ratio: float = Setting(default=0.5, ge=0, le=1)
     speech_crops: bool = True
     check: Literal["size", "sha256"] = "size"
-    max_bad_ratio: float = Setting(0.02, ge=0, le=1)
-    num_workers: int = Setting(2, ge=0)
-    num_prefetched: int = Setting(2, ge=1)
+    max_bad_ratio: float = Setting(default=0.02, ge=0, le=1)
+    num_workers: int = Setting(default=2, ge=0)
+    num_prefetched: int = Setting(default=2, ge=1)
 
     @model_validator(mode="after")
     def _shapes(self) -> Self:

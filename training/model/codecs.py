@@ -28,7 +28,7 @@ class WanCodec:
     temporal_stride = 4
 
     def __init__(self, vae: Any, device: torch.device | str = "cpu") -> None:
-        self.vae = vae.eval().requires_grad_(False).to(device, torch.float32)
+        self.vae = vae.eval().requires_grad_(False).to(device).float()
         self.device = torch.device(device)
         self.latent_channels = int(vae.config.z_dim)
         self.spatial_stride = int(vae.spatial_compression_ratio)

@@ -85,6 +85,7 @@ class Checkpoints:
             checkpoint_id=beside,
             process_group=self.world.checkpoint_group,
             async_checkpointer_type=AsyncCheckpointerType.THREAD,
+            no_dist=self.world.size == 1,
         )
         self._pending = _Pending(written, beside, place)
 
@@ -149,7 +150,12 @@ def read_tensors(place: Path, tensors: dict[str, Any], world: World) -> dict[str
         ModelError: a name is missing, or a shape differs.
     """
     try:
-        dcp.load(tensors, checkpoint_id=place, process_group=world.checkpoint_group)
+        dcp.load(
+            tensors,
+            checkpoint_id=place,
+            process_group=world.checkpoint_group,
+            no_dist=world.size == 1,
+        )
     except dcp.api.CheckpointException as error:
         first = next(iter(error.failures.values()))[0]
         raise ModelError(

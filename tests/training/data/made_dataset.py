@@ -73,9 +73,7 @@ class MadeClip:
         return Span(first, first + self.num_frames, Fraction(1, FPS))
 
 
-def make_dataset(
-    folder: Path | str, clips: Sequence[MadeClip], samples_per_shard: int = 4
-) -> str:
+def make_dataset(folder: Path | str, clips: Sequence[MadeClip], samples_per_shard: int = 4) -> str:
     """Pack clips as curation does; returns the path of the ``dataset.json``."""
     place = Folder(str(folder))
     ordered = sorted(clips, key=lambda clip: clip.clip_id)
@@ -185,7 +183,7 @@ def face_landmarks(num_frames: int, size_px: tuple[int, int]) -> np.ndarray:
     moved = np.repeat(points[None], num_frames, axis=0)
     moved[..., 0] += width / 2 + times[:, None] * 0.1
     moved[..., 1] += height / 2
-    lower = [point for point in OUTER_LIP[1:10]] + [152]
+    lower = [*OUTER_LIP[1:10], 152]
     moved[:, lower, 1] += (1 + np.sin(times))[:, None] * height / 64
     return moved.astype(np.float32)
 

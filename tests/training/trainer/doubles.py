@@ -63,9 +63,7 @@ def make_batch(clip_ids: tuple[str, ...], *, num_latents: int = 2, size: int = 4
                 torch.randn(1, num_latents, *AUDIO, generator=generator),
             )
         )
-    latent, condition, text, image, audio = (
-        torch.stack(rows) for rows in zip(*clips, strict=True)
-    )
+    latent, condition, text, image, audio = (torch.stack(rows) for rows in zip(*clips, strict=True))
     keep = torch.zeros(len(clip_ids), 4, *shape)
     keep[:, :, 0] = 1
     face, lips = (torch.zeros(len(clip_ids), *shape) for _ in range(2))

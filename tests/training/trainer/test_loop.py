@@ -120,7 +120,9 @@ def test_the_loss_falls_where_there_is_something_to_learn(tmp_path):
             return super().next_batches(step)
 
     parts = make_parts(recipe, world)
-    parts = type(parts)(parts.make_transformer, lambda phase: OneBatch(1, world), parts.null_text_LD)
+    parts = type(parts)(
+        parts.make_transformer, lambda phase: OneBatch(1, world), parts.null_text_LD
+    )
     losses = [report.loss for report in train(recipe, parts, tmp_path, world).reports]
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
