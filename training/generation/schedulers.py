@@ -83,9 +83,7 @@ def begin(
     return scheduler.sigmas[first:]
 
 
-def step(
-    scheduler: Any, velocity: torch.Tensor, latent: torch.Tensor, index: int
-) -> torch.Tensor:
+def step(scheduler: Any, velocity: torch.Tensor, latent: torch.Tensor, index: int) -> torch.Tensor:
     """Take the step with this index of those that `begin` prepared.
 
     Args:

@@ -117,9 +117,7 @@ def test_euler_stepping_each_window_equals_one_fused_step(noise):
     sigmas = begin(scheduler, 6)
     latent = noise
     for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
-        latent = fuse(
-            plan, latent, lambda w, s, a=after, b=sigma: w + (a - b) * velocity(w, s, b)
-        )
+        latent = fuse(plan, latent, lambda w, s, a=after, b=sigma: w + (a - b) * velocity(w, s, b))
     torch.testing.assert_close(fused_sampler(Solver.EULER, noise, plan), latent)
 
 
