@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -116,7 +118,7 @@ def test_euler_stepping_each_window_equals_one_fused_step(noise):
     scheduler = make_scheduler(Solver.EULER, 3.0)
     sigmas = begin(scheduler, 6)
     latent = noise
-    for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, after in itertools.pairwise(sigmas):
         latent = fuse(plan, latent, lambda w, s, a=after, b=sigma: w + (a - b) * velocity(w, s, b))
     torch.testing.assert_close(fused_sampler(Solver.EULER, noise, plan), latent)
 
