@@ -39,7 +39,7 @@ def add_sync(clip: ClipResult, measured: MeasuredClip, *, of_reference: bool) ->
     if measured.num_tracks > 1:
         clip.notes.append(
             f"{which}: {measured.num_tracks} face tracks; the figures are those of the one seen "
-            "longest"
+            "longest and largest"
         )
     if measured.columns.get("shots.num_transitions_inside"):
         num = measured.columns["shots.num_transitions_inside"]

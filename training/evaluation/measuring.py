@@ -169,15 +169,14 @@ def read_run(run: Path, paths: Sequence[Path]) -> MeasuredRun:
 def _measured(
     place: Place, path: Path, source: dict[str, Any], rows: list[dict[str, Any]]
 ) -> MeasuredClip:
-    """The clip of the face that is seen longest, then largest."""
+    """The clip of the face that is seen longest and largest: a poster is often seen in full."""
     if not rows:
         reason = f"{source['reason'] or source['state']}: {source['detail'] or 'no clip was found'}"
         return MeasuredClip(path, source["source_id"], None, reason, {}, 0, None)
     main = max(
         rows,
         key=lambda row: (
-            row.get("faces.presence_ratio") or 0.0,
-            row.get("faces.height_px") or 0.0,
+            (row.get("faces.presence_ratio") or 0.0) * (row.get("faces.height_px") or 0.0),
             -row["track"],
         ),
     )

@@ -14,7 +14,7 @@ from training.evaluation.intervals import LEVEL
 from training.evaluation.metrics import BY_NAME
 from training.evaluation.results import CLIPS_NAME, RESULTS_NAME, Results, figures
 
-WIDTH = 132
+WIDTH = 150
 
 
 def summary_text(results: Results, out: Path, seed: int = 0) -> str:
