@@ -7,6 +7,7 @@ from typing import Any
 from stages.caption import CaptionStage
 from stages.contract import Stage
 from stages.dedup import DedupStage
+from stages.embedding import EmbeddingStage
 from stages.face_crops import FaceCropsStage
 from stages.faces import FacesStage
 from stages.key_frames import KeyFramesStage
@@ -32,5 +33,6 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     SyncNetStage,
     TranscriptStage,
     CaptionStage,
+    EmbeddingStage,
     DedupStage,
 )
