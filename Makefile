@@ -35,7 +35,7 @@ models: $(MODELS)/.installed
 
 test-models: $(MODELS)/.installed
 	$(MODELS)/bin/python -m pytest tests/stages/test_syncnet.py tests/stages/test_syncnet_stage.py \
-		tests/stages/test_embedding.py tests/stages/test_weights.py
+		tests/stages/test_embedding.py tests/stages/test_whisperx.py tests/stages/test_weights.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
