@@ -132,6 +132,11 @@ class FaceTracker:
                 if track.is_lost:
                     # Most often a cut: whoever is there now is looked for in the next frame.
                     self._next_look_s = frame.time_s
+        frame.faces = {
+            track.number: _box_of(track.landmarks[-1])
+            for track in self._live
+            if track.pts and track.pts[-1] == frame.pts
+        }
         self._end_lost(frame.time_s)
 
     def finish(self) -> FaceTracks:
@@ -248,6 +253,11 @@ def _aim(track: _LiveTrack, box: tuple[float, float, float, float]) -> None:
     # The detector's box ends at the brows; the mesh reaches the upper forehead.
     track.centre = np.array([(left + right) / 2, (top + bottom) / 2 - 0.1 * (bottom - top)])
     track.side_px = CROP_RATIO * max(right - left, bottom - top)
+
+
+def _box_of(points_PC: np.ndarray) -> np.ndarray:
+    """Bounding box of a mesh, as ``FaceTrack.boxes`` has it."""
+    return np.concatenate([points_PC[:, :2].min(axis=0), points_PC[:, :2].max(axis=0)])
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

@@ -7,6 +7,8 @@ from typing import Any
 from stages.caption import CaptionStage
 from stages.contract import Stage
 from stages.dedup import DedupStage
+from stages.embedding import EmbeddingStage
+from stages.face_crops import FaceCropsStage
 from stages.faces import FacesStage
 from stages.key_frames import KeyFramesStage
 from stages.overlay import OverlayStage
@@ -15,6 +17,7 @@ from stages.probe import ProbeStage
 from stages.shots import ShotsStage
 from stages.speech import SpeechStage
 from stages.sync import SyncStage
+from stages.syncnet_stage import SyncNetStage
 from stages.transcript import TranscriptStage
 
 STAGES: tuple[type[Stage[Any]], ...] = (
@@ -22,11 +25,14 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     SpeechStage,
     ShotsStage,
     FacesStage,
+    FaceCropsStage,
     PictureStage,
     KeyFramesStage,
     SyncStage,
     OverlayStage,
+    SyncNetStage,
     TranscriptStage,
     CaptionStage,
+    EmbeddingStage,
     DedupStage,
 )
