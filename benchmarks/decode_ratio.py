@@ -7,8 +7,8 @@ same file (one worker, everything but loading the models), in one process, one a
 excess is divided by non-negative least squares over the files into milliseconds for each meshed
 face and for every frame. Machines differ, and one machine from hour to hour, so both are also given
 as multiples of what the networks alone cost: one call of MediaPipe's own FaceMesh and one look of
-its full-range detector, on a photograph, taken after every file of the same run. ``--memory`` prints the peak memory of a worker on a 1-minute and on a
-30-minute source.
+its full-range detector, on a photograph, taken after every file of the same run. ``--memory``
+prints the peak memory of a worker on a 1-minute and on a 30-minute source.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 A full-range detector looks at a small picture a few times a second. Every face it finds, and a
 detector of near faces finds again in a crop, is followed by a FaceMesh (refined landmarks) on a
-crop that moves with the face, frame after frame; the first detector only starts tracks, confirms them and brings lost ones back. Faces are not told
-apart across cuts: that is the cutter's business, which knows the shots.
+crop that moves with the face, frame after frame; the first detector only starts tracks, confirms
+them and brings lost ones back. Faces are not told apart across cuts: that is the cutter's business,
+which knows the shots.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ class FaceTracker:
         track.lower_face.append(_lower_face(grey, mesh))
 
     def _mesh(self, track: _LiveTrack, crop: Crop) -> np.ndarray | None:
-        """Run the mesh network where the face was, or where the crop shows it for the first time."""
+        """Run the mesh network where the face was, or where a crop first shows it."""
         if track.region is not None:
             return self._mesher(crop.picture, _in_crop(track.region, crop))
         near = next(iter(self._near_detector(crop.picture)), None)
@@ -312,4 +313,3 @@ def _lower_face(grey: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(
         grey, cv2.getAffineTransform(source, target), (n, n), flags=cv2.INTER_LINEAR
     )
-

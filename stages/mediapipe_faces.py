@@ -1,10 +1,12 @@
 """MediaPipe's face networks, run without the wrappers of its solutions.
 
 The full-range detector, the short-range one and the FaceMesh with refined landmarks, whose models
-ship in the wheel. The wrappers (`mediapipe.solutions`) make a class and two copies of every answer, hand each picture to
-threads of their own, and start a graph for each face that is followed; here a graph runs in the
-calling thread, and one mesh network serves every face, since the place to look at is given with the
-picture. The networks, their inputs and their thresholds are the same.
+ship in the wheel. The wrappers (`mediapipe.solutions`) make a class and two copies of every answer,
+hand each picture to threads of their own, and start a graph for each face that is followed; here a
+graph runs in the calling thread, and one mesh network serves every face, since the place to look at
+is given with the picture: the square around the mesh of the frame before, which in the wrapper lags
+behind by the motion of the head (landmarks then jitter by a quarter to three quarters more, seen on
+six files of ours). The networks, their inputs and their thresholds are the same.
 
 Not in the room: which face is followed, and where to (``face_tracker``).
 """

@@ -105,9 +105,7 @@ class Scene:
                 picture = np.zeros((size, size, 3), np.uint8)
                 return Crop(picture, x - side / 2, y - side / 2, side, side)
 
-        tracker = FaceTracker(
-            self.detector, self.near_detector, self.mesher, limits, (640, 480)
-        )
+        tracker = FaceTracker(self.detector, self.near_detector, self.mesher, limits, (640, 480))
         for number in range(num_frames):
             self.time_s = number / 25
             frame = Frame()
