@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -58,14 +58,14 @@ class Source(_Record):
 
     Attributes:
         dataset: part of a manifest's path that names the dataset; empty means every dataset given.
-        weight: how often it is read compared with the phase's other sources.
-        where: condition on the measurements, as ``shards sample --where`` takes it, for instance
-            ``sync_confidence >= 3``; only clips for which it holds are used.
+        weight: how often a clip is read in an epoch.
+        where: bounds on measurements, as in a curation recipe's gates: ``sync.confidence`` to
+            ``{min = 3}``.
     """
 
     dataset: str = ""
     weight: float = Field(default=1.0, gt=0)
-    where: str = ""
+    where: dict[str, dict[str, Any]] = {}
 
 
 class Phase(_Record):

@@ -22,7 +22,7 @@ from training.objective.curriculum import Phase
 from training.recipe import Recipe
 from training.trainer.loop import Parts
 from training.trainer.optimizer import check_optimizer
-from training.trainer.phase_data import EncodedPhase, open_sources
+from training.trainer.phase_data import EncodedPhase, open_phase
 from training.trainer.world import World
 
 _CODEC_FILE = "patch_codec.safetensors"
@@ -60,11 +60,10 @@ def make_parts(
     """
     check_optimizer(recipe.optimizer, world.device)
     check_parallel(recipe, world)
-    opened = {phase.name: open_sources(recipe, phase, manifests, world) for phase in recipe.phases}
-    for phase in recipe.phases:
-        for data in opened[phase.name]:
-            say(f"phase {phase.name}: {len(data.clips)} clips, {len(data.plan(0))} batches")
-    spec = with_codec(recipe, opened[recipe.phases[0].name][0], folder, world, say)
+    opened = [open_phase(recipe, phase, manifests, world) for phase in recipe.phases]
+    for phase, data in zip(recipe.phases, opened, strict=True):
+        say(f"phase {phase.name}: {len(data.clips)} clips, {len(data.plan(0))} batches an epoch")
+    spec = with_codec(recipe, opened[0], folder, world, say)
     components = load_components(spec, world.device, torch.float32)
     unused = [components.transformer]
 
@@ -76,7 +75,7 @@ def make_parts(
     def open_data(phase: Phase) -> EncodedPhase:
         return EncodedPhase(
             phase,
-            open_sources(recipe, phase, manifests, world),
+            open_phase(recipe, phase, manifests, world),
             components,
             recipe.encode,
             recipe.run.seed,
@@ -127,7 +126,7 @@ def with_codec(
 
     Args:
         recipe: of the run.
-        data: the first phase's first source.
+        data: the first phase's.
         folder: of the run.
         world: the ranks.
         say: told that it is fitted.
