@@ -104,6 +104,66 @@ def plan(
         print_plan(made)
 
 
+@app.command()
+def precompute(
+    recipe: Recipe,
+    data: Data,
+    out: Annotated[str, typer.Option("--out", help="Folder of the latents.")],
+    overrides: Overrides = None,
+    phase: Annotated[
+        str | None, typer.Option(help="Phase whose sizes and gates are used; the first by default.")
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="Task to encode for; repeatable."),
+    ] = None,
+    variants: Annotated[int, typer.Option(min=1, help="Crops and mirrors of each clip.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="More than one run on Ray.")] = 1,
+    gpus_per_worker: Annotated[float, typer.Option(min=0, help="GPUs that a worker takes.")] = 0.0,
+) -> None:
+    """Encode every clip once: latents, text, picture and audio, for training to read.
+
+    Example: talk precompute --recipe tiny --data run/dataset/dataset.json --out latents
+    """
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from training.data.latent_making import PrecomputeSettings
+    from training.data.precompute import Workers
+    from training.errors import SettingError
+    from training.model.interfaces import Task
+    from training.recipe import load_recipe
+    from training.trainer.encoders import precompute_phase
+
+    known = [task.value for task in Task]
+    for task in tasks or ():
+        if task not in known:
+            raise SettingError(f"--task {task!r}: known tasks are {', '.join(known)}")
+    console = Console()
+    chosen = tuple(Task(task) for task in tasks or known)
+    made = precompute_phase(
+        load_recipe(recipe, overrides or ()),
+        phase,
+        data,
+        Path(out),
+        PrecomputeSettings(tasks=chosen, num_variants=variants),
+        Workers(
+            engine="ray" if workers > 1 else "inline",
+            num_workers=workers,
+            gpus_per_worker=gpus_per_worker,
+        ),
+        lambda text: console.print(text, highlight=False),
+    )
+    console.print(
+        f"{made.num_samples} samples in {made.num_shards} shards, {len(made.bad)} bad: "
+        f"{made.dataset}",
+        highlight=False,
+    )
+    for bad in made.bad[:5]:
+        console.print(f"  {bad}", highlight=False)
+
+
 def main() -> None:
     """Run the command; what is refused is one line and exit code 2, a stopped run 1."""
     from training.errors import DivergedError

@@ -83,6 +83,8 @@ class Phase(_Record):
         loss: weights of the loss.
         sources: clips it reads.
         sizes_px: width and height of each bucket; a clip goes to the one nearest in aspect.
+        face_height_ratio: share of the height that a face is brought to by scaling up, so that a
+            small model sees lips at all; 0 keeps the framing of the clips.
         num_frames: T of the buckets, 4k + 1 each; a clip goes to the longest that it fills.
         picture_ratio: share of clips that are shown as a single frame.
         micro_batch: clips a device takes at once.
@@ -104,6 +106,7 @@ class Phase(_Record):
     loss: LossSettings = LossSettings()
     sources: tuple[Source, ...] = (Source(),)
     sizes_px: tuple[tuple[int, int], ...] = ((832, 480), (480, 832), (624, 624))
+    face_height_ratio: float = Field(default=0.0, ge=0, le=1)
     num_frames: tuple[int, ...] = (81,)
     picture_ratio: float = Field(default=0.0, ge=0, le=1)
     micro_batch: int = Field(default=1, ge=1)

@@ -30,12 +30,17 @@ def data_settings(recipe: Recipe, phase: Phase) -> DataSettings:
         seed=recipe.run.seed,
         sources=phase.sources,
         picture_ratio=phase.picture_ratio,
+        face_height_ratio=phase.face_height_ratio,
         **recipe.data.model_dump(),
     )
 
 
 def open_phase(
-    recipe: Recipe, phase: Phase, manifests: Sequence[str], world: World
+    recipe: Recipe,
+    phase: Phase,
+    manifests: Sequence[str],
+    world: World,
+    model_digest: str | None = None,
 ) -> TrainingData:
     """Open the data of a phase; nothing is read yet but its tables.
 
@@ -44,6 +49,7 @@ def open_phase(
         phase: of the recipe.
         manifests: paths or URLs of datasets.
         world: the ranks.
+        model_digest: of codec and encoders; latents made with others are refused.
 
     Returns:
         The data.
@@ -54,7 +60,11 @@ def open_phase(
     """
     try:
         return TrainingData(
-            manifests, data_settings(recipe, phase), rank=world.rank, world_size=world.size
+            manifests,
+            data_settings(recipe, phase),
+            rank=world.rank,
+            world_size=world.size,
+            model_digest=model_digest,
         )
     except DataError as error:
         raise DataError(f"phase {phase.name}: {error}") from error
