@@ -75,6 +75,7 @@ def fit_picture(
     wanted_px: tuple[int, int],
     face_box: np.ndarray | None,
     is_mirrored: bool,
+    face_height_ratio: float = 0.0,
 ) -> PictureFit:
     """Choose scale and crop.
 
@@ -84,12 +85,17 @@ def fit_picture(
         face_box: (4,) left, top, right, bottom of the face over all frames used, in pixels of the
             packed video; `None` if there is none.
         is_mirrored: mirror the result.
+        face_height_ratio: share of H that the face is brought to by scaling up, face in the middle;
+            0 keeps the framing. A picture is never scaled down below what covers the result.
 
     Returns:
         The fit.
     """
     width, height = size_px
-    scale = max(wanted_px[0] / width, wanted_px[1] / height)
+    cover = max(wanted_px[0] / width, wanted_px[1] / height)
+    scale = cover
+    if face_box is not None and face_height_ratio > 0:
+        scale = max(cover, face_height_ratio * wanted_px[1] / (face_box[3] - face_box[1]))
     scaled = (max(wanted_px[0], round(width * scale)), max(wanted_px[1], round(height * scale)))
     scales = (scaled[0] / width, scaled[1] / height)
     corner = []
@@ -98,7 +104,7 @@ def fit_picture(
         start = room / 2
         if face_box is not None:
             low, high = face_box[axis] * scales[axis], face_box[axis + 2] * scales[axis]
-            if high - low > wanted_px[axis]:
+            if high - low > wanted_px[axis] or scale > cover:
                 start = (low + high - wanted_px[axis]) / 2
             else:
                 start = min(max(start, high - wanted_px[axis]), low)

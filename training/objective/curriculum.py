@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -58,14 +58,14 @@ class Source(_Record):
 
     Attributes:
         dataset: part of a manifest's path that names the dataset; empty means every dataset given.
-        weight: how often it is read compared with the phase's other sources.
-        where: condition on the measurements, as ``shards sample --where`` takes it, for instance
-            ``sync_confidence >= 3``; only clips for which it holds are used.
+        weight: how often a clip is read in an epoch.
+        where: bounds on measurements, as in a curation recipe's gates: ``sync.confidence`` to
+            ``{min = 3}``.
     """
 
     dataset: str = ""
     weight: float = Field(default=1.0, gt=0)
-    where: str = ""
+    where: dict[str, dict[str, Any]] = {}
 
 
 class Phase(_Record):
@@ -83,6 +83,8 @@ class Phase(_Record):
         loss: weights of the loss.
         sources: clips it reads.
         sizes_px: width and height of each bucket; a clip goes to the one nearest in aspect.
+        face_height_ratio: share of the height that a face is brought to by scaling up, so that a
+            small model sees lips at all; 0 keeps the framing of the clips.
         num_frames: T of the buckets, 4k + 1 each; a clip goes to the longest that it fills.
         picture_ratio: share of clips that are shown as a single frame.
         micro_batch: clips a device takes at once.
@@ -104,6 +106,7 @@ class Phase(_Record):
     loss: LossSettings = LossSettings()
     sources: tuple[Source, ...] = (Source(),)
     sizes_px: tuple[tuple[int, int], ...] = ((832, 480), (480, 832), (624, 624))
+    face_height_ratio: float = Field(default=0.0, ge=0, le=1)
     num_frames: tuple[int, ...] = (81,)
     picture_ratio: float = Field(default=0.0, ge=0, le=1)
     micro_batch: int = Field(default=1, ge=1)

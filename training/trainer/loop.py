@@ -36,8 +36,8 @@ from training.trainer.weights import (
     ever_moved,
     gathered_state,
     initialise_state,
-    lower_frozen,
     optimizer_tensors,
+    set_types,
 )
 from training.trainer.world import World
 
@@ -232,7 +232,7 @@ def _set_up(recipe: Recipe, parts: Parts, position: _Position, world: World) -> 
     transformer = parts.make_transformer()
     transformer.train()
     set_trainable(transformer, phase.trainable)
-    lower_frozen(transformer, recipe.run.precision)
+    set_types(transformer, recipe.run.precision)
     if recipe.run.recompute:
         recompute(transformer)
     if recipe.run.compile:

@@ -13,10 +13,10 @@ from training.trainer.parallel import Precision
 from training.trainer.trainable import is_trainable
 
 
-def lower_frozen(transformer: nn.Module, precision: Precision) -> None:
-    """Hold what does not move in bfloat16, but for what the model keeps in float32 itself.
+def set_types(transformer: nn.Module, precision: Precision) -> None:
+    """Hold what moves in float32, and what does not in bfloat16.
 
-    What moves stays in float32: AdamW's steps are smaller than bfloat16 can add.
+    AdamW's steps are smaller than bfloat16 can add. What the model itself keeps in float32 stays.
 
     Args:
         transformer: after `set_trainable`.
@@ -26,7 +26,9 @@ def lower_frozen(transformer: nn.Module, precision: Precision) -> None:
         return
     kept = set(getattr(transformer, "_keep_in_fp32_modules", None) or ())
     for name, parameter in transformer.named_parameters():
-        if not parameter.requires_grad and kept.isdisjoint(name.split(".")):
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+        elif kept.isdisjoint(name.split(".")):
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
