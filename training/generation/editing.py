@@ -84,6 +84,9 @@ class Region:
 
         Args:
             size: of the other frames.
+
+        Returns:
+            The same region there.
         """
         x, y = size.width_px / self.size.width_px, size.height_px / self.size.height_px
         across = max(x, y)
@@ -95,6 +98,9 @@ class Region:
 
         Args:
             frame: any frame; beyond the last one, the last.
+
+        Returns:
+            [H, W] bool.
         """
         import cv2
 
