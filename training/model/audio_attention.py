@@ -56,11 +56,14 @@ class AudioContext:
     key_rotation_KMR: Rotation
 
     def part(self, rank: int, world_size: int) -> AudioContext:
-        """Return what one of several devices needs when the video tokens are split over them.
+        """Cut out what one of several devices needs when the video tokens are split over them.
 
         Args:
             rank: which part of the video tokens.
             world_size: number of parts, a divisor of the latent frames.
+
+        Returns:
+            The same context for that part of the video tokens.
 
         Raises:
             ModelError: the parts would cut through a latent frame.
@@ -97,7 +100,7 @@ def audio_context(
     positions_K: torch.Tensor,
     head_width: int,
 ) -> AudioContext:
-    """Return the context of one forward pass.
+    """Place audio tokens in time for one forward pass.
 
     Args:
         tokens_BAKMD: audio tokens.
@@ -105,6 +108,9 @@ def audio_context(
         scope: what a latent frame hears.
         positions_K: position of each latent frame, 0 for the first of a window.
         head_width: E.
+
+    Returns:
+        The context that every block's audio attention is given.
     """
     key_KM = audio_positions(positions_K, tokens_BAKMD.shape[3])
     if scope == "window":
@@ -122,20 +128,26 @@ def audio_context(
 
 
 def temporal_width(head_width: int) -> int:
-    """Return how much of a head the video's rotary embedding gives to time.
+    """How much of a head the video's rotary embedding gives to time.
 
     Args:
         head_width: E; of 128, time has 44 and height and width 42 each (diffusers).
+
+    Returns:
+        Channels, an even number.
     """
     return head_width - 2 * (2 * (head_width // 6))
 
 
 def rotation(positions: torch.Tensor, head_width: int) -> Rotation:
-    """Return cosines and sines [..., R] of positions, R = half a head's temporal part.
+    """Angles of rotary positions; channel pair r turns by position * theta ** (-r / R).
 
     Args:
         positions: in latent frames, fractions allowed.
         head_width: E.
+
+    Returns:
+        Cosines and sines [..., R], R = half a head's temporal part.
     """
     num_pairs = temporal_width(head_width) // 2
     pair_R = torch.arange(num_pairs, device=positions.device, dtype=torch.float32)
@@ -144,11 +156,14 @@ def rotation(positions: torch.Tensor, head_width: int) -> Rotation:
 
 
 def rotate(x: torch.Tensor, rotation_R: Rotation) -> torch.Tensor:
-    """Return ``x`` [..., E] with its first 2 R channels rotated, channel i with channel i + R.
+    """Rotate the first 2 R channels, channel i with channel i + R.
 
     Args:
         x: queries or keys.
         rotation_R: cosines and sines that broadcast against ``x[..., :R]``.
+
+    Returns:
+        ``x`` rotated, in its own dtype.
     """
     cos, sin = rotation_R
     num_pairs = cos.shape[-1]
@@ -179,11 +194,14 @@ class AudioCrossAttention(nn.Module):  # type: ignore[misc]
         self.k_norm = nn.RMSNorm(width // num_heads, eps=eps)
 
     def forward(self, hidden_BND: torch.Tensor, audio: AudioContext) -> torch.Tensor:
-        """Return what is added to the video tokens, [B, N, D].
+        """Hear the audio.
 
         Args:
             hidden_BND: video tokens, latent frame by latent frame.
             audio: what they hear.
+
+        Returns:
+            What is added to the video tokens, [B, N, D].
         """
         tokens_BAKMD = audio.tokens_BAKMD.to(hidden_BND.dtype)
         num_speakers = tokens_BAKMD.shape[1]

@@ -21,12 +21,15 @@ from training.model.interfaces import AUDIO_SAMPLE_RATE_HZ
 
 
 def pcm_of_frames(pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-    """Return the sound of the frames: cut at their end, silence where it is shorter.
+    """The sound of the frames: cut at their end, silence where it is shorter.
 
     Args:
         pcm_N: mono sound at 16 kHz, starting with frame 0.
         num_frames: F.
         fps: frames a second.
+
+    Returns:
+        Sound [N] in float32, N = ceil(F / fps * 16000).
 
     Raises:
         InputError: the sound is not one finite channel, or there are no frames.
@@ -50,21 +53,27 @@ def pcm_of_frames(pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Ten
 
 
 def frame_centres_s(num_frames: int, fps: float) -> torch.Tensor:
-    """Return the middle of each frame in seconds, [F], float64.
+    """The middle of each frame.
 
     Args:
         num_frames: F.
         fps: frames a second.
+
+    Returns:
+        Seconds [F], float64.
     """
     return (torch.arange(num_frames, dtype=torch.float64) + 0.5) / fps
 
 
 def at_positions(states_LSD: torch.Tensor, positions_F: torch.Tensor) -> torch.Tensor:
-    """Interpolate states linearly at fractional positions, [F, S, D]; the ends are held.
+    """Interpolate states linearly at fractional positions; the ends are held.
 
     Args:
         states_LSD: one row a step of the encoder.
         positions_F: in steps.
+
+    Returns:
+        States [F, S, D].
     """
     last = states_LSD.shape[0] - 1
     positions_F = positions_F.to(states_LSD.device).clamp(0, last)
@@ -75,12 +84,15 @@ def at_positions(states_LSD: torch.Tensor, positions_F: torch.Tensor) -> torch.T
 
 
 def chunk_starts(total: int, chunk: int, overlap: int) -> list[int]:
-    """Return where chunks start, in steps; the last one ends where the sound ends.
+    """Where chunks start, in steps; the last one ends where the sound ends.
 
     Args:
         total: steps of the recording.
         chunk: steps of a chunk.
         overlap: least overlap of neighbours, below `chunk`.
+
+    Returns:
+        Ascending starts; 0 alone if one chunk is enough.
     """
     if total <= chunk:
         return [0]
@@ -90,7 +102,7 @@ def chunk_starts(total: int, chunk: int, overlap: int) -> list[int]:
 def join_chunks(
     chunks_LSD: list[torch.Tensor], starts: list[int], total: int, fade: int
 ) -> torch.Tensor:
-    """Join overlapping chunks into one sequence [total, S, D], cross-faded within the overlaps.
+    """Join overlapping chunks into one sequence, cross-faded within the overlaps.
 
     Each fade lies in the middle of its overlap and is linear in time. Every state outside of the
     fades is one chunk's, unchanged.
@@ -100,6 +112,9 @@ def join_chunks(
         starts: where each starts, ascending.
         total: steps of the recording.
         fade: longest fade, in steps.
+
+    Returns:
+        States [total, S, D].
     """
     joined = chunks_LSD[0].new_zeros(total, *chunks_LSD[0].shape[1:])
     joined[: chunks_LSD[0].shape[0]] = chunks_LSD[0][:total]

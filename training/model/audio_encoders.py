@@ -41,13 +41,16 @@ _WAV2VEC2_FIELD = 400
 
 
 def whisper_layer_groups(num_states: int) -> LayerGroups:
-    """Return the last state alone and the rest in four groups, as even as can be.
+    """The last state alone and the rest in four groups, as even as can be.
 
     Of the 33 states of large-v3 these are LongCat-Avatar 1.5's five (meituan-longcat/LongCat-Video:
     means of 0-7, 8-15, 16-23, 24-31, and 32); of the 5 of tiny, each alone.
 
     Args:
         num_states: the embedding and one a layer.
+
+    Returns:
+        Groups, five where there are five states or more.
     """
     num_groups = min(4, num_states - 1)
     edges = [group * (num_states - 1) // num_groups for group in range(num_groups + 1)]
@@ -55,11 +58,14 @@ def whisper_layer_groups(num_states: int) -> LayerGroups:
 
 
 def group_layers(states: tuple[torch.Tensor, ...], groups: LayerGroups) -> torch.Tensor:
-    """Return the mean of each group, [L, S, D].
+    """The mean of each group of layers.
 
     Args:
         states: hidden states [1, L, D] of every layer.
         groups: which are averaged.
+
+    Returns:
+        States [L, S, D].
     """
     means = [torch.stack(states[first:beyond]).mean(0)[0] for first, beyond in groups]
     return torch.stack(means, dim=1)
@@ -116,12 +122,15 @@ class WhisperEncoder:
 
     @torch.no_grad()
     def encode(self, pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-        """Return features [F, S, D], feature f centred on frame f.
+        """Encode a recording, however long.
 
         Args:
             pcm_N: mono sound at 16 kHz in [-1, 1], starting with frame 0.
             num_frames: F.
             fps: frames a second.
+
+        Returns:
+            Features [F, S, D], feature f centred on frame f.
         """
         pcm_N = pcm_of_frames(pcm_N, num_frames, fps)
         own = math.ceil(len(pcm_N) / _SAMPLES_PER_STATE)
@@ -188,12 +197,15 @@ class Wav2Vec2Encoder:
 
     @torch.no_grad()
     def encode(self, pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-        """Return features [F, S, D], feature f centred on frame f.
+        """Encode a recording, however long.
 
         Args:
             pcm_N: mono sound at 16 kHz in [-1, 1], starting with frame 0.
             num_frames: F.
             fps: frames a second.
+
+        Returns:
+            Features [F, S, D], feature f centred on frame f.
         """
         pcm_N = pcm_of_frames(pcm_N, num_frames, fps)
         total = math.ceil(len(pcm_N) / _SAMPLES_PER_STATE)

@@ -44,10 +44,13 @@ class AudioProjector(nn.Module):  # type: ignore[misc]
         self.token_norm = nn.LayerNorm(audio_width)
 
     def forward(self, windows_BAKVSD: torch.Tensor) -> torch.Tensor:
-        """Return tokens [B, A, K, M, audio_width].
+        """Project windows of features.
 
         Args:
             windows_BAKVSD: features around each latent frame; zeros are the null audio.
+
+        Returns:
+            Tokens [B, A, K, M, audio_width].
         """
         x = windows_BAKVSD.flatten(-3).to(self.window.weight.dtype)
         x = torch.relu(self.window(x))

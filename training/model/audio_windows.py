@@ -20,10 +20,13 @@ FRAMES_PER_LATENT = 4
 
 
 def num_latents(num_frames: int) -> int:
-    """Return how many latent frames a video has.
+    """How many latent frames a video has.
 
     Args:
         num_frames: T, a multiple of four and one.
+
+    Returns:
+        K = (T - 1) / 4 + 1.
 
     Raises:
         SettingError: T is not 4 k + 1; the VAE would drop the frames that are left over.
@@ -38,10 +41,13 @@ def num_latents(num_frames: int) -> int:
 
 
 def num_frames(num_latent_frames: int) -> int:
-    """Return how many frames a number of latent frames is, 4 (K - 1) + 1.
+    """How many frames a number of latent frames is.
 
     Args:
         num_latent_frames: K, at least 1.
+
+    Returns:
+        T = 4 (K - 1) + 1.
 
     Raises:
         SettingError: K is below 1.
@@ -52,10 +58,13 @@ def num_frames(num_latent_frames: int) -> int:
 
 
 def frames_of_latent(latent: int) -> range:
-    """Return the frames that a latent frame covers: frame 0, or 4 k - 3 to 4 k.
+    """The frames that a latent frame covers: frame 0, or 4 k - 3 to 4 k.
 
     Args:
         latent: k, counted in the whole recording.
+
+    Returns:
+        Frames of the recording.
     """
     if latent == 0:
         return range(1)
@@ -65,7 +74,7 @@ def frames_of_latent(latent: int) -> range:
 def frames_around_latents(
     first_latent: int, num_latent_frames: int, context_frames: int = 2
 ) -> torch.Tensor:
-    """Return the frames whose audio each latent frame may hear, [K, V], V = 4 + 2 context.
+    """The frames whose audio each latent frame may hear, V = 4 + 2 context of them.
 
     Latent frame k >= 1 hears frames 4 k - 3 - context to 4 k + context. Latent frame 0 covers one
     frame only: frame 0 stands in all four places, with its context around it. Numbers below 0 or
@@ -76,6 +85,9 @@ def frames_around_latents(
         num_latent_frames: K.
         context_frames: frames on either side; 2 is MultiTalk's (MeiGen-AI/MultiTalk, its audio
             window of five frames).
+
+    Returns:
+        Frame numbers [K, V].
 
     Raises:
         SettingError: a number is negative.
@@ -96,7 +108,7 @@ def frames_around_latents(
 def latent_audio_windows(
     features_FSD: torch.Tensor, first_latent: int, num_latents: int, context_frames: int = 2
 ) -> torch.Tensor:
-    """Slice the features of a whole recording around latent frames, [K, V, S, D].
+    """Slice the features of a whole recording around latent frames.
 
     What lies before frame 0 or beyond frame F - 1 is zeros, the null audio; it is never taken from
     the other end of the recording. A window of a long video slices the same features with its own
@@ -107,6 +119,9 @@ def latent_audio_windows(
         first_latent: number of the first latent frame in the whole recording.
         num_latents: K.
         context_frames: frames on either side.
+
+    Returns:
+        Windows [K, V, S, D].
 
     Raises:
         SettingError: a number is negative.
@@ -122,7 +137,7 @@ def latent_audio_windows(
 
 
 def audio_positions(latent_position_K: torch.Tensor, tokens_per_latent: int) -> torch.Tensor:
-    """Return the time of every audio token in latent units, [K, M].
+    """The time of every audio token, in latent units.
 
     Frame f lies at (f + 3) / 4, frame 0 at 0, so latent frame k >= 1 covers [k, k + 1); its tokens
     are spread over its four frames, those of latent frame 0 all lie at 0. In every window of a long
@@ -131,6 +146,9 @@ def audio_positions(latent_position_K: torch.Tensor, tokens_per_latent: int) -> 
     Args:
         latent_position_K: position of each latent frame; 0 is the first frame of a window.
         tokens_per_latent: M.
+
+    Returns:
+        Positions [K, M].
     """
     token_M = torch.arange(tokens_per_latent, device=latent_position_K.device)
     frame_in_latent_M = token_M * FRAMES_PER_LATENT // tokens_per_latent

@@ -28,7 +28,7 @@ class WanCodec:
     temporal_stride = 4
 
     def __init__(self, vae: Any, device: torch.device | str = "cpu") -> None:
-        self.vae = vae.eval().requires_grad_(False).to(device, torch.float32)
+        self.vae = vae.eval().requires_grad_(False).to(device).float()
         self.device = torch.device(device)
         self.latent_channels = int(vae.config.z_dim)
         self.spatial_stride = int(vae.spatial_compression_ratio)
@@ -38,10 +38,13 @@ class WanCodec:
 
     @torch.no_grad()
     def encode(self, frames_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Return normalised latents [B, 16, K, h, w].
+        """Encode frames; the mode of the posterior and no sample.
 
         Args:
             frames_BCTHW: pixels in [-1, 1]; T = 4 k + 1, sides multiples of 8.
+
+        Returns:
+            Normalised latents [B, 16, K, h, w].
         """
         check_frames(frames_BCTHW, self.spatial_stride)
         frames = frames_BCTHW.to(self.device, torch.float32)
@@ -49,10 +52,13 @@ class WanCodec:
 
     @torch.no_grad()
     def decode(self, latent_BCKhw: torch.Tensor) -> torch.Tensor:
-        """Return pixels [B, 3, T, H, W] in [-1, 1].
+        """Decode latents.
 
         Args:
             latent_BCKhw: normalised latents.
+
+        Returns:
+            Pixels [B, 3, T, H, W] in [-1, 1].
         """
         latent = latent_BCKhw.to(self.device, torch.float32) * self._std + self._mean
         return self.vae.decode(latent).sample.clamp(-1, 1)

@@ -65,12 +65,15 @@ class Components:
 def load_components(
     spec: ModelSpec, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Components:
-    """Return everything that a spec names.
+    """Build everything that a spec names.
 
     Args:
         spec: what to build.
         device: where all of it goes.
         dtype: of the transformer and of pretrained encoders; the VAE stays in fp32.
+
+    Returns:
+        The parts, on one device.
 
     Raises:
         ModelError: a part is missing, incomplete, or does not fit the others.
@@ -101,7 +104,7 @@ def load_transformer_of(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> AudioWanTransformer3DModel:
-    """Return the transformer of a spec alone, as training from precomputed latents needs it.
+    """Build the transformer of a spec alone, as training from precomputed latents needs it.
 
     Args:
         spec: what to build.
@@ -111,6 +114,9 @@ def load_transformer_of(
         audio_feature_width: D of the audio encoder.
         device: where it goes.
         dtype: of its weights but for those that the base keeps in fp32.
+
+    Returns:
+        The transformer, with its adapter and LoRA.
 
     Raises:
         ModelError: the base, the adapter or the checkpoint does not fit.

@@ -25,13 +25,16 @@ def pixel_condition(
     extension_frames: int | None = None,
     edit_region_BTHW: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the given pixels [B, 3, T, H, W], zeros elsewhere, and which they are [B, T, H, W].
+    """Choose the pixels that are given.
 
     Args:
         task: what is given beside text and audio.
         frames_BCTHW: pixels in [-1, 1]; only those that are given are looked at.
         extension_frames: how many first frames an extension is given, 4 m + 1.
         edit_region_BTHW: what an edit is to make anew, above 0; the rest is given.
+
+    Returns:
+        The given pixels [B, 3, T, H, W], zeros elsewhere; which they are, [B, T, H, W].
 
     Raises:
         SettingError: an option is missing, of the wrong size, or belongs to another task.
@@ -73,7 +76,7 @@ def pixel_condition(
 
 
 def latent_keep_mask(keep_BTHW: torch.Tensor, spatial_stride: int) -> torch.Tensor:
-    """Return the keep mask on the latent grid, [B, 4, K, h, w].
+    """Bring the keep mask to the latent grid.
 
     The four channels are the frames of a latent frame; frame 0 stands in all four of the first. A
     cell is kept only if all of its pixels are.
@@ -81,6 +84,9 @@ def latent_keep_mask(keep_BTHW: torch.Tensor, spatial_stride: int) -> torch.Tens
     Args:
         keep_BTHW: 1 where a pixel is given.
         spatial_stride: pixels a cell on either axis.
+
+    Returns:
+        Keep mask [B, 4, K, h, w].
 
     Raises:
         SettingError: a size does not divide.
@@ -104,12 +110,15 @@ def latent_keep_mask(keep_BTHW: torch.Tensor, spatial_stride: int) -> torch.Tens
 def transformer_input(
     noisy_BCKhw: torch.Tensor, keep_mask_BCKhw: torch.Tensor, condition_BCKhw: torch.Tensor
 ) -> torch.Tensor:
-    """Return the transformer's input, [B, 36, K, h, w] of a 16-channel latent.
+    """Stack what the transformer sees.
 
     Args:
         noisy_BCKhw: noisy latent.
         keep_mask_BCKhw: 4 channels, 1 = given.
         condition_BCKhw: latent of the given pixels.
+
+    Returns:
+        Input [B, 36, K, h, w] of a 16-channel latent.
 
     Raises:
         SettingError: the keep mask has not four channels.

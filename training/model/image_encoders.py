@@ -42,10 +42,13 @@ class ClipVisionEncoder:
         self.width = int(model.config.hidden_size)
 
     def pixels(self, pictures_BCHW: torch.Tensor) -> torch.Tensor:
-        """Return what the model sees, [B, 3, side, side].
+        """Resize, crop and normalise pictures.
 
         Args:
             pictures_BCHW: in [-1, 1].
+
+        Returns:
+            What the model sees, [B, 3, side, side].
         """
         pictures = (pictures_BCHW.to(self.device).float() + 1) / 2
         height, width = pictures.shape[-2:]
@@ -58,10 +61,13 @@ class ClipVisionEncoder:
 
     @torch.no_grad()
     def encode(self, pictures_BCHW: torch.Tensor) -> torch.Tensor:
-        """Return states [B, L, D] (257 tokens of 1280 for ViT-H/14).
+        """Encode pictures.
 
         Args:
             pictures_BCHW: in [-1, 1].
+
+        Returns:
+            States [B, L, D]; 257 tokens of 1280 for ViT-H/14.
         """
         pixels = self.pixels(pictures_BCHW).to(self._model.dtype)
         return self._model(pixels, output_hidden_states=True).hidden_states[-2]
@@ -87,10 +93,13 @@ class ThumbnailEncoder:
 
     @torch.no_grad()
     def encode(self, pictures_BCHW: torch.Tensor) -> torch.Tensor:
-        """Return states [B, L, D].
+        """Cut small pictures into patches.
 
         Args:
             pictures_BCHW: in [-1, 1].
+
+        Returns:
+            States [B, L, D].
         """
         small = F.interpolate(
             pictures_BCHW.to(self.device).float(),

@@ -13,19 +13,22 @@ from hashlib import blake2b
 import torch
 
 _ZERO_AT_START = (".o.weight", "proj_out.weight", ".bias")
-"""The audio's output projections, so that the adapted model starts as its base; its head; biases."""
+"""Audio output projections, so that the adapted model starts as its base; its head, biases."""
 
 _NARROW = ("condition_embedder.text_embedder.", "condition_embedder.time_embedder.")
 """Embedders that Wan draws from a normal distribution of deviation 0.02."""
 
 
 def initial_value(key: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    """Return a weight in fp32 on the CPU.
+    """A weight before training.
 
     Args:
         key: its name in the model.
         shape: of the weight.
         seed: of the model.
+
+    Returns:
+        The weight in fp32 on the CPU.
     """
     if key.endswith(_ZERO_AT_START):
         return torch.zeros(shape)

@@ -56,12 +56,15 @@ class LogMelEncoder:
 
     @torch.no_grad()
     def encode(self, pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-        """Return features [F, S, D], feature f centred on frame f.
+        """Measure a recording.
 
         Args:
             pcm_N: mono sound at 16 kHz in [-1, 1], starting with frame 0.
             num_frames: F.
             fps: frames a second.
+
+        Returns:
+            Features [F, S, D], feature f centred on frame f.
         """
         pcm_N = pcm_of_frames(pcm_N, num_frames, fps).to(self.device)
         padded = torch.nn.functional.pad(pcm_N, (_WINDOW // 2, _WINDOW // 2))

@@ -80,11 +80,14 @@ class PatchCodec:
 
     @classmethod
     def fit(cls, frames_iter: Iterable[torch.Tensor]) -> PatchCodec:
-        """Return the codec that loses least of the given video.
+        """Fit the codec that loses least of the given video.
 
         Args:
             frames_iter: clips [3, T, H, W] in [-1, 1], T at least 4; sides are cut to multiples of
                 8.
+
+        Returns:
+            The codec.
 
         Raises:
             InputError: no clip has four frames.
@@ -151,10 +154,13 @@ class PatchCodec:
         )
 
     def encode(self, frames_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Return latents [B, 16, K, h, w], of unit variance on video like that of the fit.
+        """Encode frames.
 
         Args:
             frames_BCTHW: pixels in [-1, 1]; T = 4 k + 1, sides multiples of 8.
+
+        Returns:
+            Latents [B, 16, K, h, w], of unit variance on video like that of the fit.
         """
         check_frames(frames_BCTHW, _SIDE)
         mean, first_encode, later_encode = self._on(
@@ -167,10 +173,13 @@ class PatchCodec:
         return rearrange(torch.cat(latents, dim=1), "b k h w c -> b c k h w")
 
     def decode(self, latent_BCKhw: torch.Tensor) -> torch.Tensor:
-        """Return pixels [B, 3, T, H, W] in [-1, 1].
+        """Decode latents.
 
         Args:
             latent_BCKhw: latents.
+
+        Returns:
+            Pixels [B, 3, T, H, W] in [-1, 1].
         """
         mean, first_decode, later_decode = self._on(
             latent_BCKhw.device, "mean", "first_decode", "later_decode"
@@ -197,6 +206,9 @@ class PatchCodec:
 
         Args:
             file: where.
+
+        Returns:
+            The codec.
 
         Raises:
             ModelError: the file is missing, damaged, or another thing.

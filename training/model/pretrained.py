@@ -34,13 +34,16 @@ _UNUSED = ("masked_spec_embed",)
 def umt5_encoder(
     text: UMT5Text, base: PretrainedBase, device: torch.device | str, dtype: torch.dtype
 ) -> UMT5Encoder:
-    """Return the text encoder of a base.
+    """Load the text encoder of a base.
 
     Args:
         text: where it lies, if not with the base.
         base: the base.
         device: where it runs.
         dtype: of its weights.
+
+    Returns:
+        The encoder.
     """
     from transformers import AutoTokenizer, UMT5EncoderModel
 
@@ -55,13 +58,16 @@ def umt5_encoder(
 def clip_vision_encoder(
     image: ClipVisionImage, base: PretrainedBase, device: torch.device | str, dtype: torch.dtype
 ) -> ClipVisionEncoder:
-    """Return the image encoder of a base.
+    """Load the image encoder of a base.
 
     Args:
         image: where it lies, if not with the base.
         base: the base.
         device: where it runs.
         dtype: of its weights.
+
+    Returns:
+        The encoder.
 
     Raises:
         ModelError: the folder is incomplete.
@@ -82,12 +88,15 @@ def clip_vision_encoder(
 
 
 def wan_codec(codec: WanVaeCodec, base: PretrainedBase, device: torch.device | str) -> WanCodec:
-    """Return the VAE of a base, in fp32.
+    """Load the VAE of a base, in fp32.
 
     Args:
         codec: where it lies, if not with the base.
         base: the base.
         device: where it runs.
+
+    Returns:
+        The codec.
     """
     from diffusers import AutoencoderKLWan
 
@@ -98,12 +107,15 @@ def wan_codec(codec: WanVaeCodec, base: PretrainedBase, device: torch.device | s
 def whisper_encoder(
     audio: WhisperAudio, device: torch.device | str, dtype: torch.dtype
 ) -> WhisperEncoder:
-    """Return Whisper's encoder; its decoder is dropped.
+    """Load Whisper's encoder; its decoder is dropped.
 
     Args:
         audio: which, and how it listens.
         device: where it runs.
         dtype: of its weights.
+
+    Returns:
+        The encoder.
     """
     from transformers import WhisperFeatureExtractor, WhisperModel
 
@@ -121,12 +133,15 @@ def whisper_encoder(
 def wav2vec2_encoder(
     audio: Wav2Vec2Audio, device: torch.device | str, dtype: torch.dtype
 ) -> Wav2Vec2Encoder:
-    """Return a wav2vec2 encoder.
+    """Load a wav2vec2 encoder.
 
     Args:
         audio: which, and how it listens.
         device: where it runs.
         dtype: of its weights.
+
+    Returns:
+        The encoder.
     """
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 

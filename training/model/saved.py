@@ -84,10 +84,13 @@ def save_components(
 
 
 def load_spec(folder: Path) -> ModelSpec:
-    """Return the spec of a saved model, its paths made absolute.
+    """Read the spec of a saved model, its paths made absolute.
 
     Args:
         folder: where `save_components` wrote.
+
+    Returns:
+        The spec.
 
     Raises:
         ModelError: there is none, or it is of another version.

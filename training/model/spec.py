@@ -209,13 +209,16 @@ def tiny_spec(
     codec_file: Path | None = None,
     seed: int = 0,
 ) -> ModelSpec:
-    """Return a model that is built without any download and runs on a CPU. Sizes are ours.
+    """A model that is built without any download and runs on a CPU. Sizes are ours.
 
     Args:
         base: sizes of the transformer.
         adapter: sizes of the adapter.
         codec_file: a fitted patch codec.
         seed: of the weights.
+
+    Returns:
+        The spec.
     """
     return ModelSpec(
         base=base or BaseFromNothing(),

@@ -37,10 +37,13 @@ class UMT5Encoder:
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> torch.Tensor:
-        """Return states [B, 512, D]. Tokens of a text beyond 512 are dropped, with a warning.
+        """Encode captions. Tokens beyond 512 are dropped, with a warning.
 
         Args:
             texts: captions; whitespace is collapsed as Wan does.
+
+        Returns:
+            States [B, 512, D].
         """
         cleaned = [" ".join(text.split()) for text in texts]
         for text in cleaned:
@@ -80,10 +83,13 @@ class HashedTextEncoder:
         self.device = torch.device(device)
 
     def encode(self, texts: list[str]) -> torch.Tensor:
-        """Return states [B, 512, D] of unit variance, zero beyond each text's own words.
+        """Hash the words of captions.
 
         Args:
             texts: captions.
+
+        Returns:
+            States [B, 512, D] of unit variance, zero beyond each text's own words.
         """
         states_BLD = torch.zeros(len(texts), self.num_tokens, self.width)
         for state_LD, text in zip(states_BLD, texts, strict=True):

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from training.errors import ModelError
 
@@ -44,12 +46,15 @@ class WeightFiles:
 
 
 def local_folder(repo: str, revision: str | None, subfolders: list[str]) -> Path:
-    """Return the folder of a repository: itself if it is one, else fetched from the Hub.
+    """The folder of a repository: itself if it is one, else fetched from the Hub.
 
     Args:
         repo: local folder or Hub id.
         revision: of the Hub repository.
         subfolders: what is needed of it; an empty name means the files at its top.
+
+    Returns:
+        A local folder.
 
     Raises:
         ModelError: it is no folder and the Hub does not give it.
@@ -71,10 +76,13 @@ def local_folder(repo: str, revision: str | None, subfolders: list[str]) -> Path
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return config.json of a model's folder.
+    """Read config.json of a model's folder.
 
     Args:
         folder: where it lies.
+
+    Returns:
+        The configuration.
 
     Raises:
         ModelError: it is missing or no JSON object.
@@ -92,11 +100,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def find_weights(folder: Path, stem: str = STEM) -> WeightFiles:
-    """Return the weight files of a folder with the shapes that their headers state.
+    """Find the weight files of a folder, with the shapes that their headers state.
 
     Args:
         folder: a model's folder.
         stem: name of the files before ``.safetensors`` or ``-00001-of-...``.
+
+    Returns:
+        Files and shapes by key.
 
     Raises:
         ModelError: a file is missing, damaged, or does not hold what the index says.
@@ -184,3 +195,27 @@ def read_weights(found: WeightFiles, keys: Iterable[str]) -> Iterator[tuple[str,
             if file not in opened:
                 opened[file] = stack.enter_context(safe_open(file, "pt"))
             yield key, opened[file].get_tensor(key)
+
+
+def write_weights(folder: Path, weights: Mapping[str, torch.Tensor], max_shard_size: str) -> None:
+    """Write weights in diffusers layout; what lay there under these names is removed first.
+
+    Args:
+        folder: where.
+        weights: by key, on any device.
+        max_shard_size: of a file; more than one get an index, which is written last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f"{STEM}*.safetensors*"):
+        stale.unlink()
+    split = split_torch_state_dict_into_shards(
+        dict(weights),
+        filename_pattern=STEM + "{suffix}.safetensors",
+        max_shard_size=max_shard_size,
+    )
+    for name, keys in split.filename_to_tensors.items():
+        tensors = {key: weights[key].detach().cpu().contiguous() for key in keys}
+        save_file(tensors, folder / name, metadata={"format": "pt"})
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / f"{STEM}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
