@@ -4,71 +4,42 @@ A diffusers pipeline in shape: components are registered, it is saved with ``sav
 read with ``from_pretrained``. Frames are given away as they are finished (`frames`, `edit`), so a
 caller that writes them needs the memory of one block, whatever the length.
 
-In the room: from a user's inputs to a take, and from a take to frames. Not in the room: sampling
-(`streaming`, `denoising`), files on disk (`video_writer`) and the command line.
+In the room: from wishes to frames, and the folder. Not in the room: what wishes mean to the model
+(`take`), sampling (`streaming`, `denoising`), files of pictures and sound, and the command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import av
+import diffusers
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from training.errors import InputError
-from training.generation.audio_features import AudioFeatures
+from training.errors import ModelError
 from training.generation.denoising import Sampling, Watcher
-from training.generation.guidance import Condition
-from training.generation.inputs import MODEL_FPS, Size, frames_for
-from training.generation.portrait import Portrait
-from training.generation.recording import LedRecording, Recording
-from training.generation.regions import StillRegions, portrait_regions
-from training.generation.schedulers import begin
+from training.generation.paste import pasted
+from training.generation.schedulers import Solver, begin, make_scheduler
 from training.generation.streaming import count_passes, stream_frames, stream_latents
-from training.generation.take import Take
-from training.generation.window_conditions import (
-    ReferenceConditions,
-    WindowConditions,
-    pixels,
-)
+from training.generation.take import Take, image_states, take_of, take_of_edit
+from training.generation.window_conditions import ReferenceConditions
 from training.generation.windows import Share
-from training.model.components import Components
-from training.model.interfaces import AUDIO_SAMPLE_RATE_HZ, Task
+from training.generation.wishes import EditWishes, Wishes
+from training.model.components import Components, load_components
+from training.model.interfaces import Task
+from training.model.saved import load_spec, save_components
+from training.model.spec import ModelSpec
 
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a video is to show and to say.
-
-    Attributes:
-        recordings: sound of each speaker, the speakers' faces from largest to smallest.
-        prompt: what is seen.
-        negative_prompt: what is not to be seen.
-        portrait: picture that begins to speak; ``None``: from text or given frames.
-        last_image: [H, W, 3] uint8, the last frame.
-        given_frames: [H, W, 3] uint8 each, 4 m + 1 of them: the end of a video that goes on.
-        given_sound_N: sound of the given frames, float32 at 16 kHz; ``None``: silence.
-        size: of the video where there is no portrait.
-        duration_s: seconds to make; ``None``: as long as the longest recording.
-        fps: frames a second.
-        seed: of the noise.
-    """
-
-    recordings: Sequence[Recording]
-    prompt: str = ""
-    negative_prompt: str = ""
-    portrait: Portrait | None = None
-    last_image: np.ndarray | None = None
-    given_frames: Sequence[np.ndarray] = ()
-    given_sound_N: np.ndarray | None = None
-    size: Size | None = None
-    duration_s: float | None = None
-    fps: Fraction = Fraction(MODEL_FPS)
-    seed: int = 0
+DEFAULT_SHIFT = 3.0
+"""Wan2.1's README, for 480p; a folder with a scheduler of its own says otherwise."""
+_SCHEDULER = "scheduler"
 
 
 @dataclass(frozen=True)
@@ -107,25 +78,88 @@ class TalkingPortraitPipeline(DiffusionPipeline):  # type: ignore[misc]
             image_encoder=image_encoder,
             audio_encoder=audio_encoder,
         )
+        self.spec: ModelSpec | None = None
 
     @classmethod
-    def of(cls, components: Components, scheduler: Any) -> TalkingPortraitPipeline:
+    def of(
+        cls, components: Components, scheduler: Any = None, spec: ModelSpec | None = None
+    ) -> TalkingPortraitPipeline:
         """Make a pipeline of parts that are loaded already.
 
         Args:
             components: the model.
-            scheduler: the solver.
+            scheduler: the solver; ``None``: UniPC.
+            spec: what the model was built from; without it the pipeline cannot be saved.
 
         Returns:
             The pipeline.
         """
-        return cls(
+        pipeline = cls(
             components.transformer,
-            scheduler,
+            scheduler or make_scheduler(Solver.UNIPC, DEFAULT_SHIFT),
             components.codec,
             components.text_encoder,
             components.image_encoder,
             components.audio_encoder,
+        )
+        pipeline.spec = spec
+        return pipeline
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        torch_dtype: torch.dtype = torch.float32,
+    ) -> TalkingPortraitPipeline:
+        """Read a folder that `save_pretrained` or training wrote.
+
+        Args:
+            pretrained_model_name_or_path: the folder.
+            device: where the model goes.
+            torch_dtype: of the transformer and the encoders; the VAE stays in fp32.
+
+        Returns:
+            The pipeline; without a scheduler in the folder, with UniPC.
+
+        Raises:
+            ModelError: If it is no such folder, or a part is missing.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        spec = load_spec(folder)
+        components = load_components(spec, device, torch_dtype)
+        components.transformer.eval().requires_grad_(False)
+        return cls.of(components, _scheduler_of(folder), spec)
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write the model, its spec and the scheduler.
+
+        Args:
+            save_directory: the folder.
+
+        Raises:
+            ModelError: If it is not known what the model was built from.
+        """
+        if self.spec is None:
+            raise ModelError(
+                "a pipeline of loose parts cannot be saved: give `of` the spec they were built from"
+            )
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_components(self.parts, self.spec, folder)
+        self.scheduler.save_pretrained(folder / _SCHEDULER)
+        self.save_config(folder)
+
+    @property
+    def parts(self) -> Components:
+        """The model."""
+        return Components(
+            self.transformer,
+            self.codec,
+            self.text_encoder,
+            self.image_encoder,
+            self.audio_encoder,
         )
 
     @property
@@ -169,11 +203,42 @@ class TalkingPortraitPipeline(DiffusionPipeline):  # type: ignore[misc]
             share: which windows this process computes.
             watcher: hears about progress.
 
-        Yields:
-            [H, W, 3] uint8.
+        Returns:
+            Frames [H, W, 3] uint8, each when it is finished.
         """
-        take = self.take(wishes)
-        yield from self.sample(take, sampling or Sampling(), wishes.seed, share, watcher)
+        take = take_of(self.parts, wishes)
+        return self.sample(take, sampling or Sampling(), wishes.seed, share, watcher)
+
+    def edit(
+        self,
+        wishes: EditWishes,
+        sampling: Sampling | None = None,
+        *,
+        share: Share | None = None,
+        watcher: Watcher | None = None,
+    ) -> Iterator[av.VideoFrame]:
+        """Make the lips of a source video anew, frame by frame.
+
+        Outside of the regions every sample of every plane is the source's. An edit without any
+        region is the source itself, and nothing is computed.
+
+        Args:
+            wishes: what the source is to say instead.
+            sampling: how it is sampled.
+            share: which windows this process computes.
+            watcher: hears about progress.
+
+        Yields:
+            Frames in the source's size and pixel format.
+        """
+        if all(region.is_empty for region in wishes.regions):
+            yield from wishes.source.frames()
+            return
+        take = take_of_edit(self.parts, wishes)
+        made = self.sample(take, sampling or Sampling(), wishes.seed, share, watcher)
+        masks = zip(*(region.masks() for region in wishes.regions), strict=True)
+        for frame, picture, mask in zip(wishes.source.frames(), made, masks, strict=False):
+            yield pasted(frame, picture, np.any(mask, axis=0))
 
     def sample(
         self,
@@ -234,114 +299,23 @@ class TalkingPortraitPipeline(DiffusionPipeline):  # type: ignore[misc]
         sigmas = begin(self.scheduler, sampling.num_steps, strength=sampling.strength).tolist()
         return count_passes(take.num_latents, sampling, sigmas[:-1], take.conditions.pinned)
 
-    def take(self, wishes: Wishes) -> Take:
-        """Turn wishes into conditions.
-
-        Args:
-            wishes: what the video shows and says.
-
-        Returns:
-            The take.
-
-        Raises:
-            InputError: If they do not go together.
-        """
-        size = wishes.portrait.size if wishes.portrait else wishes.size
-        if size is None and wishes.given_frames:
-            size = Size(*wishes.given_frames[0].shape[1::-1])
-        if size is None:
-            raise InputError("neither portrait nor size: give one of them")
-        given = list(wishes.given_frames)
-        if wishes.portrait is not None:
-            if given:
-                raise InputError("a portrait and a video to go on from: give one of them")
-            given = [wishes.portrait.rgb_HWC]
-        num_given = len(given) if len(given) > 1 else 0
-        duration_s = wishes.duration_s or max(r.duration_s for r in wishes.recordings)
-        wanted, _ = frames_for(duration_s, wishes.fps)
-        num_latents = (num_given + wanted + 2) // 4 + 1
-        conditions = ReferenceConditions(
-            self.codec, size, num_latents, first_frames=given, last_image=wishes.last_image
-        )
-        recordings = _led(wishes, num_given) if num_given else wishes.recordings
-        take = self._take(recordings, conditions, size, wishes.fps, wanted, num_given, num_latents)
-        self._describe(take, wishes.prompt, wishes.negative_prompt, given[0] if given else None)
-        if wishes.portrait is not None and wishes.portrait.faces:
-            num_speakers = len(wishes.recordings)
-            take.regions = StillRegions(
-                portrait_regions(
-                    wishes.portrait.faces, num_speakers, size, int(self.codec.spatial_stride)
-                )
-            )
-            take.audio_in_regions = len(wishes.portrait.faces) > 1
-        elif len(wishes.recordings) > 1:
-            raise InputError(
-                f"{len(wishes.recordings)} recordings without as many faces: several speakers need "
-                "a portrait that shows them, or a video to edit"
-            )
-        return take
-
-    def _take(
-        self,
-        recordings: Sequence[Recording],
-        conditions: WindowConditions,
-        size: Size,
-        fps: Fraction,
-        num_frames: int,
-        skip_frames: int,
-        num_latents: int,
-    ) -> Take:
-        num_features = skip_frames + num_frames
-        return Take(
-            size=size,
-            fps=fps,
-            num_frames=num_frames,
-            skip_frames=skip_frames,
-            num_latents=num_latents,
-            conditions=conditions,
-            text={},
-            image={},
-            voices=[
-                AudioFeatures(self.audio_encoder, recording, num_features, fps)
-                for recording in recordings
-            ],
-            audio_encoder=self.audio_encoder,
-            context_frames=int(self.transformer.config.audio_context_frames),
-        )
-
-    def _describe(
-        self, take: Take, prompt: str, negative_prompt: str, picture: np.ndarray | None
-    ) -> None:
-        texts = self.text_encoder.encode([prompt, negative_prompt, ""])
-        take.text = dict(
-            zip(
-                (Condition.ON, Condition.NEGATIVE, Condition.OFF),
-                texts.split(1),
-                strict=True,
-            )
-        )
-        empty = torch.zeros(1, self.image_encoder.num_tokens, self.image_encoder.width)
-        seen = empty
-        if picture is not None:
-            seen = self.image_encoder.encode(pixels(picture)[:, :, 0])
-        take.image = {Condition.ON: seen, Condition.OFF: torch.zeros_like(seen)}
-
     def _anchor(self, take: Take, frame: np.ndarray) -> None:
         """Hold the blocks that follow to the first frame, where nothing else was given."""
         conditions = take.conditions
         if isinstance(conditions, ReferenceConditions) and conditions.task is Task.TEXT:
             conditions.anchor(frame)
-            seen = self.image_encoder.encode(pixels(frame)[:, :, 0])
-            take.image = {Condition.ON: seen, Condition.OFF: torch.zeros_like(seen)}
+            take.image = image_states(self.image_encoder, frame)
 
     def _where(self) -> torch.device:
         return next(self.transformer.parameters()).device
 
 
-def _led(wishes: Wishes, num_given: int) -> list[Recording]:
-    """Recordings with the sound of the given frames before them."""
-    lead = np.zeros(round(num_given * AUDIO_SAMPLE_RATE_HZ / wishes.fps), np.float32)
-    if wishes.given_sound_N is not None:
-        known = wishes.given_sound_N[-len(lead) :]
-        lead[len(lead) - len(known) :] = known
-    return [LedRecording(recording, lead) for recording in wishes.recordings]
+def _scheduler_of(folder: Path) -> Any:
+    file = folder / _SCHEDULER / "scheduler_config.json"
+    if not file.exists():
+        return None
+    name = json.loads(file.read_text())["_class_name"]
+    kind = getattr(diffusers, name, None)
+    if kind is None:
+        raise ModelError(f"{file}: diffusers {diffusers.__version__} has no {name}")
+    return kind.from_pretrained(file.parent)

@@ -10,7 +10,7 @@ Not in the room: text and audio, and the region of an edit (`editing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -174,17 +174,19 @@ class ReferenceConditions:
 class SourceConditions:
     """A source video whose pixels are given outside of a region."""
 
-    def __init__(self, codec: VideoCodec, source: SourceVideo, region: Region, size: Size) -> None:
+    def __init__(
+        self, codec: VideoCodec, source: SourceVideo, regions: Sequence[Region], size: Size
+    ) -> None:
         """Begin to read the source.
 
         Args:
             codec: encodes it.
             source: the video.
-            region: where it is made anew, in any size.
+            regions: where it is made anew, one a speaker, in frames of this size.
             size: of the frames that the model sees.
         """
         self._codec = codec
-        self._region = region.scaled(size)
+        self._regions = regions
         self._size = size
         self._frames = self._padded(source)
         self._given_encoder, self._source_encoder = open_encoder(codec), open_encoder(codec)
@@ -220,7 +222,7 @@ class SourceConditions:
     def _read(self, latent: int) -> None:
         frames = [next(self._frames) for _ in range(1 if latent == 0 else 4)]
         video = torch.cat([pixels(frame) for frame in frames], dim=2)
-        mask = self._region.frame_mask(0 if latent == 0 else 4 * latent)
+        mask = np.any([region.frame_mask(4 * latent) for region in self._regions], axis=0)
         outside = torch.from_numpy(~mask)
         keep_THW = outside.float().expand(video.shape[2], -1, -1)
         self._condition.append(self._given_encoder.encode(torch.where(outside, video, 0.0)))

@@ -13,6 +13,7 @@ from training.generation.inputs import Size
 from training.generation.portrait import Portrait
 from training.generation.schedulers import Solver, begin
 from training.generation.streaming import plan_blocks
+from training.generation.take import take_of
 from training.model.conditions import latent_keep_mask, pixel_condition, transformer_input
 from training.model.interfaces import Task
 
@@ -26,7 +27,7 @@ def pipeline():
 
 def plain_sampler(pipeline, wish, num_latents, num_steps):
     """The textbook loop over one clip, with nothing of ours but the model's own parts."""
-    take = pipeline.take(wish)
+    take = take_of(pipeline.parts, wish)
     frames = torch.zeros(1, 3, 4 * (num_latents - 1) + 1, 32, 32)
     frames[0, :, 0] = torch.from_numpy(wish.portrait.rgb_HWC).permute(2, 0, 1) / 127.5 - 1
     given, keep = pixel_condition(Task.IMAGE, frames)
@@ -112,7 +113,7 @@ def test_passes_are_foretold_and_needless_ones_not_made(pipeline, move_latents):
         settings = sampling(guidance=rule, move_latents=move_latents, block_windows=2)
         watcher = Counting()
         pipeline(wishes(70), settings, watcher=watcher)
-        take = pipeline.take(wishes(70))
+        take = take_of(pipeline.parts, wishes(70))
         assert watcher.num_passes == pipeline.count_passes(take, settings)
 
 
@@ -157,7 +158,7 @@ def test_a_block_begins_with_what_was_finished(pipeline):
         def on_preview(self, clean_BCKhw, step_index):
             pieces.append(clean_BCKhw)
 
-    take = pipeline.take(wishes(53))
+    take = take_of(pipeline.parts, wishes(53))
     list(pipeline.sample(take, replace(settings, preview_every=2), 0, watcher=Watching()))
     decoded = pipeline(wishes(53), settings).frames
     led = torch.cat([pieces[1][:, :, :1], pieces[1]], dim=2)
@@ -179,7 +180,7 @@ def test_from_text_alone_and_with_a_last_image(pipeline):
 def test_a_video_goes_on_from_its_end(pipeline):
     given = [picture(seed=k) for k in range(5)]
     wish = replace(wishes(20, portrait=None), given_frames=given)
-    take = pipeline.take(wish)
+    take = take_of(pipeline.parts, wish)
     assert take.conditions.task is Task.EXTENSION
     assert take.num_latents == 7, "25 frames, of which 5 were given"
     assert pipeline(wish, sampling()).frames.shape == (20, 32, 32, 3)
@@ -192,7 +193,7 @@ def test_each_speaker_of_two_is_heard_where_their_face_is(pipeline):
     portrait = Portrait(picture(64, 32), (left + np.float32([2, 8]), right + np.float32([48, 8])))
     base = wishes(13, portrait=portrait)
     both = replace(base, recordings=[voice(13 / 25), voice(13 / 25, 1)])
-    take = pipeline.take(both)
+    take = take_of(pipeline.parts, both)
     inputs = take.inputs(plan_blocks(take.num_latents, sampling())[0])
     region = inputs.audio_region_BAKhw[0]
     assert region[0, 0, 1, 0] == 1
@@ -205,11 +206,11 @@ def test_each_speaker_of_two_is_heard_where_their_face_is(pipeline):
 
 def test_wishes_that_do_not_go_together_are_refused(pipeline):
     with pytest.raises(InputError, match="neither portrait nor size"):
-        pipeline.take(replace(wishes(13), portrait=None))
+        take_of(pipeline.parts, replace(wishes(13), portrait=None))
     with pytest.raises(InputError, match="as many faces"):
-        pipeline.take(replace(wishes(13), recordings=[voice(1), voice(1)]))
+        take_of(pipeline.parts, replace(wishes(13), recordings=[voice(1), voice(1)]))
     with pytest.raises(InputError, match="one of them"):
-        pipeline.take(replace(wishes(13), given_frames=[picture()] * 5))
+        take_of(pipeline.parts, replace(wishes(13), given_frames=[picture()] * 5))
     with pytest.raises(SettingError, match="overlap 0"):
         sampling(overlap_latents=0)
     with pytest.raises(SettingError, match=r"strength 0.5 without a source"):

@@ -5,10 +5,11 @@ import torch
 
 from training.generation.denoising import Sampling
 from training.generation.guidance_presets import preset
-from training.generation.pipeline import TalkingPortraitPipeline, Wishes
+from training.generation.pipeline import TalkingPortraitPipeline
 from training.generation.portrait import Portrait
 from training.generation.recording import Recording
 from training.generation.schedulers import Solver, make_scheduler
+from training.generation.wishes import Wishes
 from training.model.components import load_components
 from training.model.spec import AdapterSpec, BaseFromNothing, tiny_spec
 
