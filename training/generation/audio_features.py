@@ -52,6 +52,9 @@ class AudioFeatures:
             first_latent: k of the first one, in the whole video.
             num_latents: K.
             context_frames: frames on either side.
+
+        Returns:
+            [K, V, S, D].
         """
         # Latents whose context reaches before the slice would hear silence there, so it begins a
         # few latent frames early; latent k of the video is latent k - m of frames 4 m onwards.
@@ -101,6 +104,9 @@ def silence_like(audio_AKVSD: torch.Tensor, encoder: AudioEncoder, fps: float) -
         audio_AKVSD: what stands in its place.
         encoder: makes the features.
         fps: frames a second.
+
+    Returns:
+        The same shape.
     """
     num_frames = 2 * audio_AKVSD.shape[2] + 1
     seconds = num_frames / fps

@@ -10,7 +10,7 @@ the result back into the source (`paste`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ from training.generation.faces import (
     FOREHEAD,
     NOSE_BRIDGE,
     OUTER_EYE_CORNERS,
-    FaceTrack,
 )
 from training.generation.inputs import Size
 from training.model.audio_windows import frames_of_latent
@@ -52,17 +51,17 @@ class Region:
     size: Size
 
     @classmethod
-    def of_track(cls, track: FaceTrack, size: Size) -> Region:
+    def of_landmarks(cls, landmarks_TPC: np.ndarray, size: Size) -> Region:
         """Lay the region over the lower face of a track.
 
         Args:
-            track: the face.
-            size: of the frames in whose pixels the track is.
+            landmarks_TPC: [T, 478, 2] pixels; NaN where the face was not found.
+            size: of the frames in whose pixels they are.
 
         Returns:
             The region of each frame of the track.
         """
-        return cls(_smoothed(_lower_faces(track.landmarks_TPC)), size)
+        return cls(_smoothed(_lower_faces(landmarks_TPC)), size)
 
     @classmethod
     def empty(cls, num_frames: int, size: Size) -> Region:
@@ -84,6 +83,9 @@ class Region:
 
         Args:
             size: of the other frames.
+
+        Returns:
+            The same region there.
         """
         x, y = size.width_px / self.size.width_px, size.height_px / self.size.height_px
         across = max(x, y)
@@ -95,6 +97,9 @@ class Region:
 
         Args:
             frame: any frame; beyond the last one, the last.
+
+        Returns:
+            [H, W] bool.
         """
         import cv2
 
@@ -113,6 +118,44 @@ class Region:
             if t % 4 == 1:
                 mask = self.frame_mask(t)
             yield mask
+
+
+def followed_regions(
+    rows: Iterable[Mapping[int, np.ndarray]], size: Size, num_speakers: int
+) -> list[Region]:
+    """Lay regions over the faces seen most; only five numbers a face and frame are kept.
+
+    A face that comes back after a cut has a new number. Faces that are never seen together are
+    taken for one speaker, the ones seen longest first.
+
+    Args:
+        rows: landmarks [478, 2] of each face of a frame by its number, for every frame.
+        size: of the frames.
+        num_speakers: regions wanted.
+
+    Returns:
+        As many regions as there are such speakers, at most ``num_speakers``.
+    """
+    shapes: dict[int, dict[int, np.ndarray]] = {}
+    num_frames = 0
+    for row in rows:
+        for number, landmarks in row.items():
+            shapes.setdefault(number, {})[num_frames] = _lower_faces(landmarks[None])[0]
+        num_frames += 1
+    speakers: list[dict[int, np.ndarray]] = []
+    for seen in sorted(shapes.values(), key=len, reverse=True):
+        free = next((s for s in speakers if s.keys().isdisjoint(seen)), None)
+        if free is not None:
+            free.update(seen)
+        elif len(speakers) < num_speakers:
+            speakers.append(dict(seen))
+    regions = []
+    for seen in speakers:
+        shapes_T5 = np.full((num_frames, 5), np.nan, np.float32)
+        for frame, shape in seen.items():
+            shapes_T5[frame] = shape
+        regions.append(Region(_smoothed(shapes_T5), size))
+    return regions
 
 
 def feathered(mask_HW: np.ndarray, feather_px: float) -> np.ndarray:
@@ -156,7 +199,7 @@ def _lower_faces(landmarks_TPC: np.ndarray) -> np.ndarray:
 def _smoothed(shapes_T5: np.ndarray) -> np.ndarray:
     """Fill short gaps, widen over neighbours, smooth in time; long gaps stay empty."""
     result = np.full_like(shapes_T5, np.nan)
-    for first, stop in _stretches(np.isfinite(shapes_T5).all(axis=1)):
+    for first, stop in _stretches(shapes_T5):
         part = shapes_T5[first:stop]
         known = np.flatnonzero(np.isfinite(part).all(axis=1))
         filled = np.stack(
@@ -171,12 +214,15 @@ def _smoothed(shapes_T5: np.ndarray) -> np.ndarray:
     return result
 
 
-def _stretches(found_T: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Spans of frames whose gaps are short."""
-    known = np.flatnonzero(found_T)
+def _stretches(shapes_T5: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Spans of frames whose gaps are short and in which the face does not jump, as at a cut."""
+    known = np.flatnonzero(np.isfinite(shapes_T5).all(axis=1))
     if not len(known):
         return
-    breaks = np.flatnonzero(np.diff(known) > MAX_GAP_FRAMES + 1)
+    steps = np.diff(known)
+    moved = np.linalg.norm(np.diff(shapes_T5[known, :2], axis=0), axis=1)
+    jumped = moved > shapes_T5[known[:-1], 2] * np.sqrt(steps)
+    breaks = np.flatnonzero((steps > MAX_GAP_FRAMES + 1) | jumped)
     for part in np.split(known, breaks + 1):
         yield int(part[0]), int(part[-1]) + 1
 

@@ -7,8 +7,7 @@ sample's own ``face.npz`` where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,30 +28,6 @@ FACE_OVAL = (
 
 _CROP_RATIO = 1.8
 """Side of the square given to the mesh, in sides of the detector's box. Ours."""
-
-
-@dataclass(frozen=True)
-class FaceTrack:
-    """One face over the frames of a video, or of a picture as its only frame.
-
-    Attributes:
-        landmarks_TPC: [T, 478, 2] float32 pixels, NaN where the face was not found; points that
-            a stored track does not hold are NaN throughout.
-    """
-
-    landmarks_TPC: np.ndarray
-
-    @property
-    def boxes_T4(self) -> np.ndarray:
-        """Left, top, right, bottom of each frame; NaN where the face was not found."""
-        found = np.isfinite(self.landmarks_TPC).any(axis=(1, 2))
-        boxes = np.full((len(found), 4), np.nan, np.float32)
-        points = self.landmarks_TPC[found]
-        if len(points):
-            boxes[found] = np.concatenate(
-                [np.nanmin(points, axis=1), np.nanmax(points, axis=1)], axis=1
-            )
-        return boxes
 
 
 class FaceFinder:
@@ -107,16 +82,15 @@ class FaceFinder:
                 faces += _landmarks(self._close_mesh.process(crop), crop.shape, corner)
         return sorted(faces, key=lambda points: -_height(points))
 
-    def follow(self, frames: Iterable[np.ndarray]) -> list[FaceTrack]:
-        """Follow faces over frames: each goes on with the nearest face of the frame before.
+    def follow(self, frames: Iterable[np.ndarray]) -> Iterator[dict[int, np.ndarray]]:
+        """Follow faces over frames: each goes on with the nearest face seen before.
 
         Args:
             frames: [H, W, 3] uint8 each.
 
-        Returns:
-            Tracks over all frames, the one seen most first.
+        Yields:
+            Landmarks [478, 2] of each face of a frame by its number; a number is one face.
         """
-        rows: list[dict[int, np.ndarray]] = []
         last: dict[int, np.ndarray] = {}
         for frame in frames:
             row: dict[int, np.ndarray] = {}
@@ -125,15 +99,7 @@ class FaceFinder:
                 if number is None:
                     number = len(last)
                 row[number] = last[number] = face
-            rows.append(row)
-        tracks = []
-        for number in last:
-            landmarks = np.full((len(rows), NUM_LANDMARKS, 2), np.nan, np.float32)
-            for t, row in enumerate(rows):
-                if number in row:
-                    landmarks[t] = row[number]
-            tracks.append(FaceTrack(landmarks))
-        return sorted(tracks, key=lambda t: -int(np.isfinite(t.boxes_T4[:, 0]).sum()))
+            yield row
 
     def close(self) -> None:
         """Free the models."""
@@ -149,14 +115,15 @@ class FaceFinder:
         self.close()
 
 
-def stored_track(path: Path) -> FaceTrack:
+def stored_track(path: Path) -> np.ndarray:
     """Read the face track of a packed sample.
 
     Args:
         path: its ``.face.npz``.
 
     Returns:
-        The track, on the frames of the packed video.
+        [T, 478, 2] landmarks on the frames of the packed video; points that are not stored are
+        NaN.
 
     Raises:
         InputError: If it is none.
@@ -171,7 +138,7 @@ def stored_track(path: Path) -> FaceTrack:
         ) from error
     landmarks = np.full((len(points), NUM_LANDMARKS, 2), np.nan, np.float32)
     landmarks[:, index] = points[..., :2]
-    return FaceTrack(landmarks)
+    return landmarks
 
 
 def _landmarks(result: Any, shape: Sequence[int], corner: tuple[int, int]) -> list[np.ndarray]:

@@ -114,7 +114,9 @@ def checked_size(asked: Size, multiple_px: int, notices: Notices) -> Size:
     return fitted
 
 
-def frame_rate(source_fps: Fraction | None, is_constant: bool, place: object, notices: Notices) -> Fraction:
+def frame_rate(
+    source_fps: Fraction | None, is_constant: bool, place: object, notices: Notices
+) -> Fraction:
     """Choose the rate at which a source video is worked on.
 
     Args:

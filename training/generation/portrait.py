@@ -23,6 +23,7 @@ MAX_PIXELS = 178_956_970
 SMALL_FACE_PX = 48
 """Fitted faces below are animated badly by every peer (fantasy-talking issues 14 and 26)."""
 _GREY = (128, 128, 128)
+_EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _flattened(picture: Any, place: object, notices: Notices) -> np.ndarray:
     from PIL import Image, ImageOps
 
     upright = ImageOps.exif_transpose(picture)
-    if picture.getexif().get(0x0112, 1) != 1:
+    if picture.getexif().get(_EXIF_ORIENTATION, 1) != 1:
         notices.say(place, "turned upright as its EXIF orientation says")
     if upright.mode in {"I", "I;16", "I;16B", "F"}:
         notices.say(place, f"mode {upright.mode}: its range is brought to 8 bits")
@@ -119,7 +120,7 @@ def _flattened(picture: Any, place: object, notices: Notices) -> np.ndarray:
         upright = Image.fromarray(values.astype(np.uint8))
     if "A" in upright.getbands() or "transparency" in upright.info:
         laid = upright.convert("RGBA")
-        if laid.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(laid)[..., 3].min() < 255:
             notices.say(place, "transparent in parts; laid on grey")
         ground = Image.new("RGBA", laid.size, (*_GREY, 255))
         upright = Image.alpha_composite(ground, laid)
@@ -135,10 +136,10 @@ def _fitted(rgb: np.ndarray, size: Size, place: object, notices: Notices) -> np.
         return rgb
     ratio = max(size.width_px / shown.width_px, size.height_px / shown.height_px)
     if ratio > 2 or ratio < 0.25:
-        way = "enlarged, which makes it soft" if ratio > 2 else "made smaller"
+        what = "enlarged, which makes it soft" if ratio > 2 else "made smaller"
         notices.say(
             place,
-            f"{shown.width_px}x{shown.height_px} {way}, to {size.width_px}x{size.height_px}",
+            f"{shown.width_px}x{shown.height_px} {what}, to {size.width_px}x{size.height_px}",
         )
     scaled = Size(
         max(size.width_px, round(shown.width_px * ratio)),

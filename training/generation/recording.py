@@ -132,6 +132,34 @@ class Recording:
         self._file.close()
 
 
+class LedRecording(Recording):
+    """A recording with some sound before it: that of the frames a video goes on from."""
+
+    def __init__(self, recording: Recording, lead_N: np.ndarray) -> None:
+        """Put sound before a recording.
+
+        Args:
+            recording: what follows; it stays open.
+            lead_N: float32 samples.
+        """
+        self.place = recording.place
+        self.num_samples = len(lead_N) + recording.num_samples
+        self._recording, self._lead = recording, lead_N.astype(np.float32)
+
+    def read(self, first: int, stop: int) -> np.ndarray:
+        """Return samples [first, stop) of both."""
+        begin = len(self._lead)
+        pcm = self._recording.read(first - begin, stop - begin)
+        low, high = max(0, first), min(begin, stop)
+        if high > low:
+            pcm[low - first : high - first] = self._lead[low:high]
+        return pcm
+
+    def close(self) -> None:
+        """Delete the samples on disk."""
+        self._recording.close()
+
+
 class _Levels:
     """Power of each channel, of their mean and of the loudest moment, as sound passes."""
 

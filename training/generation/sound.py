@@ -81,7 +81,9 @@ def sound_blocks(
                     skip = round((begin_s - (frame.time or 0.0)) * rate_hz) if begin_s else 0
                     if skip < 0:
                         yield np.zeros((num_channels, -skip), np.float32)
-                frame.pts = None  # The resampler would fill gaps; sound runs on, as players have it.
+                frame.pts = (
+                    None  # The resampler would fill gaps; sound runs on, as players have it.
+                )
                 for out in resampler.resample(frame):
                     block = out.to_ndarray()
                     if skip > 0:

@@ -6,6 +6,7 @@ decode costs little beside a denoising step, and memory stays that of one frame.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -102,16 +103,11 @@ class SourceVideo:
         Args:
             num_frames: stop after so many.
 
-        Yields:
+        Returns:
             Frames in `size` and `pixel_format`, one each 1 / `fps` s, the nearest in time; at
             damage the video ends.
         """
-        given = 0
-        for frame in self._shaped():
-            if given == num_frames:
-                return
-            given += 1
-            yield frame
+        return itertools.islice(self._shaped(), num_frames)
 
     def _shaped(self) -> Iterator[av.VideoFrame]:
         graph: Graph | None = None
@@ -131,8 +127,15 @@ class SourceVideo:
 
     def _graph(self, frame: av.VideoFrame, time_base: Fraction | None) -> Graph:
         graph = Graph()
-        nodes = [graph.add_buffer(template=None, width=frame.width, height=frame.height,
-                                  format=frame.format, time_base=time_base)]
+        nodes = [
+            graph.add_buffer(
+                template=None,
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=time_base,
+            )
+        ]
         nodes += [graph.add("transpose", turn) for turn in self.num_turns]
         shown = self.size if len(self.num_turns) != 1 else self.size[::-1]
         if (frame.width, frame.height) != tuple(shown):
@@ -142,7 +145,7 @@ class SourceVideo:
             graph.add("format", self.pixel_format),
             graph.add("buffersink"),
         ]
-        for node, following in zip(nodes, nodes[1:], strict=False):
+        for node, following in itertools.pairwise(nodes):
             node.link_to(following)
         graph.configure()
         return graph

@@ -93,9 +93,7 @@ class VideoWriter:
         if not self.path.parent.is_dir():
             raise InputError(f"{self.path.parent}: no such folder; make it first")
         if encoding.chroma is Chroma.HALF and (width_px % 2 or height_px % 2):
-            raise SettingError(
-                f"{width_px}x{height_px} in 4:2:0: sides have to be even; use 4:4:4"
-            )
+            raise SettingError(f"{width_px}x{height_px} in 4:2:0: sides have to be even; use 4:4:4")
         self.fps = Fraction(fps)
         self.num_frames = 0
         self._size = (width_px, height_px)

@@ -2,8 +2,8 @@ import av
 import numpy as np
 import pytest
 
-from training.generation.editing import MAX_GAP_FRAMES, Region, feathered
-from training.generation.faces import CHIN, FACE_OVAL, FOREHEAD, NOSE_BRIDGE, FaceTrack
+from training.generation.editing import MAX_GAP_FRAMES, Region, feathered, followed_regions
+from training.generation.faces import CHIN, FACE_OVAL, FOREHEAD, NOSE_BRIDGE
 from training.generation.inputs import Size
 from training.generation.paste import pasted
 
@@ -23,7 +23,7 @@ def made_face(centre, height=100.0, angle=0.0):
 
 
 def track_of(faces):
-    return FaceTrack(np.stack(faces).astype(np.float32))
+    return np.stack(faces).astype(np.float32)
 
 
 def inside(mask, point):
@@ -34,7 +34,7 @@ def inside(mask, point):
 @pytest.mark.parametrize("angle", [0.0, 0.4, -0.7])
 def test_the_region_holds_mouth_and_chin_and_no_eyes(angle):
     face = made_face((160, 120), angle=angle)
-    mask = Region.of_track(track_of([face] * 9), SIZE).frame_mask(4)
+    mask = Region.of_landmarks(track_of([face] * 9), SIZE).frame_mask(4)
     assert inside(mask, face[13])
     assert inside(mask, face[CHIN])
     below = face[CHIN] + 0.18 * (face[CHIN] - face[FOREHEAD])
@@ -45,7 +45,7 @@ def test_the_region_holds_mouth_and_chin_and_no_eyes(angle):
 
 def test_each_latent_frame_covers_the_mouth_of_all_its_frames():
     faces = [made_face((60 + 7 * t, 120)) for t in range(25)]
-    region = Region.of_track(track_of(faces), SIZE)
+    region = Region.of_landmarks(track_of(faces), SIZE)
     for t, mask in enumerate(region.masks()):
         latent = 0 if t == 0 else (t + 3) // 4
         for f in range(max(0, 4 * latent - 3), 4 * latent + 1):
@@ -55,17 +55,17 @@ def test_each_latent_frame_covers_the_mouth_of_all_its_frames():
 
 def test_a_short_gap_is_bridged_and_a_long_one_left_alone():
     faces = [made_face((100 + t, 120)) for t in range(60)]
-    track = track_of(faces).landmarks_TPC.copy()
+    track = track_of(faces)
     track[10:15] = np.nan
     track[30 : 31 + MAX_GAP_FRAMES + 1] = np.nan
-    shapes = Region.of_track(FaceTrack(track), SIZE).shapes_T5
+    shapes = Region.of_landmarks(track, SIZE).shapes_T5
     assert np.isfinite(shapes[10:15]).all()
     assert np.isnan(shapes[30:43]).all()
     assert np.isfinite(shapes[45:]).all()
 
 
 def test_a_region_scales_with_the_picture():
-    region = Region.of_track(track_of([made_face((160, 120))] * 5), SIZE)
+    region = Region.of_landmarks(track_of([made_face((160, 120))] * 5), SIZE)
     large = region.scaled(Size(640, 480)).frame_mask(0)
     small = region.frame_mask(0)
     assert large.mean() == pytest.approx(small.mean(), rel=0.05)
@@ -73,10 +73,32 @@ def test_a_region_scales_with_the_picture():
 
 
 def test_no_face_gives_an_empty_region():
-    track = FaceTrack(np.full((10, 478, 2), np.nan, np.float32))
-    region = Region.of_track(track, SIZE)
+    track = np.full((10, 478, 2), np.nan, np.float32)
+    region = Region.of_landmarks(track, SIZE)
     assert region.is_empty
     assert not region.frame_mask(3).any()
+
+
+def test_faces_never_seen_together_are_one_speaker_and_others_another():
+    left, right, later = made_face((80, 120)), made_face((240, 120), 80), made_face((160, 100))
+    rows = [{0: left, 1: right}] * 10 + [{1: right}] * 5 + [{2: later}] * 20
+    one = followed_regions(rows, SIZE, 1)
+    assert len(one) == 1
+    assert np.isfinite(one[0].shapes_T5[15:]).all()
+    two = followed_regions(rows, SIZE, 2)
+    assert len(two) == 2
+    assert np.isfinite(two[1].shapes_T5[:10]).all()
+    assert followed_regions([{}] * 5, SIZE, 1) == []
+
+
+def test_a_cut_moves_the_region_at_once():
+    faces = [made_face((80, 120))] * 20 + [made_face((240, 120))] * 20
+    region = Region.of_landmarks(track_of(faces), SIZE)
+    for t in (3, 19, 21, 36):
+        mask = region.frame_mask(t)
+        assert inside(mask, faces[t][13])
+        assert inside(mask, faces[t][CHIN])
+        assert mask.mean() < 0.3
 
 
 def test_the_feather_lies_inside():

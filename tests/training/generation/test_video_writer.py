@@ -89,12 +89,12 @@ def test_444_keeps_the_colour_of_every_pixel(tmp_path):
 
 
 def test_an_unfinished_film_leaves_nothing(tmp_path):
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
-    with pytest.raises(Stop), VideoWriter(tmp_path / "film.mp4", 64, 48, FPS) as writer:
+    with pytest.raises(StopError), VideoWriter(tmp_path / "film.mp4", 64, 48, FPS) as writer:
         writer.write(picture(0))
-        raise Stop
+        raise StopError
     assert list(tmp_path.iterdir()) == []
 
 
