@@ -79,15 +79,30 @@ def evaluate(
         InputError: a folder or a run cannot be used.
     """
     pairing = pair_folders(request.generated, request.reference, request.source)
+    shelf = find_weights(fetch=request.fetch, command=command)
+    # SyncNet measures as soon as its weights are there, which an older run may not have had.
+    renew = "syncnet" in shelf.there
+
+    def run_over(paths: Sequence[Path], given: Path | None, name: str) -> MeasuredRun:
+        if given is not None:
+            return read_run(given, paths)
+        return measure(
+            paths,
+            request.out / name,
+            num_workers=request.num_workers,
+            sets=request.sets,
+            renew=renew,
+            command=command,
+        )
+
     paths = [pair.generated for pair in pairing.pairs]
     tell(f"measuring {len(paths)} generated clips")
-    mine = _run(request, paths, request.generated_run, "generated-run", command)
+    mine = run_over(paths, request.generated_run, "generated-run")
     others = [pair.reference for pair in pairing.pairs if pair.reference is not None]
     theirs = None
     if others:
         tell(f"measuring {len(others)} reference clips")
-        theirs = _run(request, others, request.reference_run, "reference-run", command)
-    shelf = find_weights(fetch=request.fetch, command=command)
+        theirs = run_over(others, request.reference_run, "reference-run")
     embed = ArcFace(shelf.there["arcface"].path) if "arcface" in shelf.there else None
     results = Results(
         clips=[],
@@ -106,20 +121,6 @@ def evaluate(
         add_fvd(results, shelf, tell)
     results.missing = missing_of(results, shelf)
     return results
-
-
-def _run(
-    request: Request, paths: Sequence[Path], given: Path | None, name: str, command: Sequence[str]
-) -> MeasuredRun:
-    if given is not None:
-        return read_run(given, paths)
-    return measure(
-        paths,
-        request.out / name,
-        num_workers=request.num_workers,
-        sets=request.sets,
-        command=command,
-    )
 
 
 def _compare(

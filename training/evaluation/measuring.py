@@ -102,6 +102,7 @@ def measure(
     *,
     num_workers: int = 1,
     sets: Sequence[str] = (),
+    renew: bool = False,
     command: Sequence[str] = CURATE,
 ) -> MeasuredRun:
     """Measure files, as far as a run over them is not there yet.
@@ -111,6 +112,7 @@ def measure(
         run: run directory, made if need be.
         num_workers: worker processes; 1 measures in the process of the command, without Ray.
         sets: overrides of the recipe, `key=value`.
+        renew: call the command even where a run is there; it measures only what has changed.
         command: the `curate` command.
 
     Returns:
@@ -119,7 +121,7 @@ def measure(
     Raises:
         InputError: the command is not installed or failed.
     """
-    if sets or not _covers(run, paths):
+    if sets or renew or not _covers(run, paths):
         _curate(paths, run, num_workers, sets, command)
     return read_run(run, paths)
 
