@@ -24,7 +24,6 @@ from training.evaluation.pairing import IMAGE_SUFFIXES
 from training.evaluation.portrait import read_picture
 from training.evaluation.results import ClipResult
 from training.evaluation.sync import SyncCurve
-from training.evaluation.traces import Trace
 
 PANEL_PX = 256
 LABEL_PX = 20
@@ -53,10 +52,11 @@ class Row:
     fps: float
 
 
-def row_of(clip: ClipResult, seen: Trace) -> Row:
-    """Make a row of a clip that was traced."""
-    fps = seen.frame_rate_fps
-    return Row(clip, seen.duration_s, fps if np.isfinite(fps) else 25.0)
+def row_of(clip: ClipResult) -> Row | None:
+    """Make a row of a clip; ``None`` if it cannot be decoded."""
+    if clip.duration_s is None:
+        return None
+    return Row(clip, clip.duration_s, clip.frame_rate_fps or 25.0)
 
 
 def write_pair(path: Path, row: Row) -> None:

@@ -77,9 +77,14 @@ def written(tmp_path_factory):
     reference = write_video(out / "r.mkv", [grey(90)] * 10, fps=10)
     (out / "text.mp4").write_text("no video")
     clips = [
-        ClipResult("a b#", generated, reference),
+        ClipResult("a b#", generated, reference, duration_s=1.0, frame_rate_fps=25.0),
         ClipResult("broken", out / "text.mp4", unmeasured="UNREADABLE: text"),
-        ClipResult("alone", write_video(out / "alone.mkv", [noise(1)] * 30)),
+        ClipResult(
+            "alone",
+            write_video(out / "alone.mkv", [noise(1)] * 30),
+            duration_s=1.2,
+            frame_rate_fps=25.0,
+        ),
     ]
     write_page(Results(clips), out, max_video_bytes=10_000)
     return out
