@@ -65,7 +65,10 @@ def pairs(tmp_path):
     clips, mine, theirs = [], [], []
     for seed in (0, 1):
         frames = coloured(seed, 34), coloured(seed + 10, 40)
-        paths = [write_video(tmp_path / f"{side}{seed}.mkv", f) for side, f in zip("gr", frames)]
+        paths = [
+            write_video(tmp_path / f"{side}{seed}.mkv", f)
+            for side, f in zip("gr", frames, strict=True)
+        ]
         clips.append(ClipResult(str(seed), *paths))
         mine.append(np.array([f[0, 0] for f in frames[0]], float))
         theirs.append(np.array([f[0, 0] for f in frames[1]], float))
@@ -112,7 +115,10 @@ class _Pixels(torch.nn.Module):
 def test_lpips_of_a_pair_is_the_mean_over_the_frames_looked_at(tmp_path):
     frames = [noise(n) for n in range(20)]
     other = [255 - frame for frame in frames]
-    paths = [write_video(tmp_path / f"{side}.mkv", f) for side, f in zip("gr", (frames, other))]
+    paths = [
+        write_video(tmp_path / f"{side}.mkv", f)
+        for side, f in zip("gr", (frames, other), strict=True)
+    ]
     clip = ClipResult("a", *paths)
     looks = Looks(0.2, shelf_with(tmp_path, vgg16_lpips=_Pixels()))
     seen = trace_of(np.zeros((20, 3)))
