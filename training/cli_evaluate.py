@@ -54,6 +54,9 @@ def evaluate(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch weights of metrics that are not in the cache.")
     ] = False,
+    device: Annotated[
+        str, typer.Option(help="Where the networks of FID, FVD and LPIPS run, as torch names it.")
+    ] = "cpu",
     page: Annotated[bool, typer.Option(help="Write the page and its videos.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the confidence intervals.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
@@ -78,6 +81,7 @@ def evaluate(
             num_workers=workers,
             sets=tuple(sets or ()),
             fetch=fetch,
+            device=device,
             page=page,
             seed=seed,
             as_json=as_json,
@@ -107,14 +111,12 @@ def _evaluate(
     windows = None if window_frames is None else WindowLength(window_frames, overlap_frames)
 
     def tell(line: str) -> None:
-        if not as_json:
-            print(line, file=sys.stderr)
+        print(line, file=sys.stderr, flush=True)
 
     request = Request(out=out, windows=windows, seed=seed, **asked)  # type: ignore[arg-type]
-    results = evaluate(request, tell)
+    results = evaluate(request, None if as_json else tell)
     write_results(results, out, seed)
     if page:
-        tell("page")
         write_page(results, out, seed)
     if as_json:
         print(json.dumps(describe(results, seed), indent=2, ensure_ascii=False))

@@ -71,15 +71,28 @@ def add_no_reference(
         clip.put(name, value, of_reference=of_reference)
 
 
-def add_seam(clip: ClipResult, seen: Trace, windows: WindowLength | None) -> None:
+def add_seam(
+    clip: ClipResult, seen: Trace, reference: Trace | None, windows: WindowLength | None
+) -> None:
     """Change at the borders of windows over that around them.
+
+    The same times are looked at in the reference, which has no windows: what is measured there is
+    the scene's own.
 
     Args:
         clip: where the figure goes.
         seen: trace of the generated file.
+        reference: trace of the reference, if there is one.
         windows: windows to assume where no sidecar lists them.
     """
-    borders = read_borders(clip.generated, len(seen.times_s), windows)
-    ratios = seam_ratios(seen.change_T, borders or ())
-    if len(ratios):
-        clip.put("seam_ratio", float(ratios.mean()))
+    borders = read_borders(clip.generated, len(seen.times_s), windows) or ()
+    ratios = seam_ratios(seen.change_T, borders)
+    if not len(ratios):
+        return
+    clip.put("seam_ratio", float(ratios.mean()))
+    if reference is not None:
+        rate = reference.frame_rate_fps / seen.frame_rate_fps
+        theirs = [at for border in borders if (at := round(border * rate)) < len(reference.times_s)]
+        ratios = seam_ratios(reference.change_T, theirs)
+        if len(ratios):
+            clip.put("seam_ratio", float(ratios.mean()), of_reference=True)

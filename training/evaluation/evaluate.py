@@ -43,6 +43,7 @@ class Request:
         num_workers: worker processes of the curation runs.
         sets: overrides of the recipe of the runs, `key=value`.
         fetch: fetch weights that are not in the cache.
+        device: where the networks of FID, FVD and LPIPS run, as torch names it.
         seed: seed of the bootstrap.
     """
 
@@ -57,19 +58,20 @@ class Request:
     num_workers: int = 1
     sets: tuple[str, ...] = ()
     fetch: bool = False
+    device: str = "cpu"
     seed: int = 0
 
 
 def evaluate(
     request: Request,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Callable[[str], None] | None = None,
     command: Sequence[str] = CURATE,
 ) -> Results:
     """Evaluate a folder of generated clips.
 
     Args:
         request: what is asked for.
-        tell: told what is being done.
+        tell: told what is being done; the curation runs then show their progress too.
         command: the `curate` command.
 
     Returns:
@@ -78,16 +80,33 @@ def evaluate(
     Raises:
         InputError: a folder or a run cannot be used.
     """
+    is_quiet, tell = tell is None, tell or (lambda line: None)
     pairing = pair_folders(request.generated, request.reference, request.source)
+    shelf = find_weights(fetch=request.fetch, command=command)
+    # SyncNet measures as soon as its weights are there, which an older run may not have had.
+    renew = "syncnet" in shelf.there
+
+    def run_over(paths: Sequence[Path], given: Path | None, name: str) -> MeasuredRun:
+        if given is not None:
+            return read_run(given, paths)
+        return measure(
+            paths,
+            request.out / name,
+            num_workers=request.num_workers,
+            sets=request.sets,
+            renew=renew,
+            quiet=is_quiet,
+            command=command,
+        )
+
     paths = [pair.generated for pair in pairing.pairs]
     tell(f"measuring {len(paths)} generated clips")
-    mine = _run(request, paths, request.generated_run, "generated-run", command)
+    mine = run_over(paths, request.generated_run, "generated-run")
     others = [pair.reference for pair in pairing.pairs if pair.reference is not None]
     theirs = None
     if others:
         tell(f"measuring {len(others)} reference clips")
-        theirs = _run(request, others, request.reference_run, "reference-run", command)
-    shelf = find_weights(fetch=request.fetch, command=command)
+        theirs = run_over(others, request.reference_run, "reference-run")
     embed = ArcFace(shelf.there["arcface"].path) if "arcface" in shelf.there else None
     results = Results(
         clips=[],
@@ -95,31 +114,17 @@ def evaluate(
         source_only=pairing.source_only,
         made_with=_made_with(request, mine, theirs, shelf),
     )
-    looks = Looks(request.look_every_s, shelf)
+    looks = Looks(request.look_every_s, shelf, request.device)
     for pair in pairing.pairs:
         tell(f"comparing {pair.stem}")
         clip = ClipResult(pair.stem, pair.generated, pair.reference, pair.source)
         _compare(clip, mine, theirs, request, looks, embed)
         results.clips.append(clip)
     if theirs is not None:
-        add_fid(results, shelf, request.look_every_s, tell)
-        add_fvd(results, shelf, tell)
+        add_fid(results, shelf, request.look_every_s, request.device, tell)
+        add_fvd(results, shelf, request.device, tell)
     results.missing = missing_of(results, shelf)
     return results
-
-
-def _run(
-    request: Request, paths: Sequence[Path], given: Path | None, name: str, command: Sequence[str]
-) -> MeasuredRun:
-    if given is not None:
-        return read_run(given, paths)
-    return measure(
-        paths,
-        request.out / name,
-        num_workers=request.num_workers,
-        sets=request.sets,
-        command=command,
-    )
 
 
 def _compare(
@@ -143,8 +148,10 @@ def _compare(
     seen = _trace(clip, clip.generated)
     seen_other = None if clip.reference is None else _trace(clip, clip.reference)
     if seen is not None:
+        clip.duration_s = seen.duration_s
+        clip.frame_rate_fps = seen.frame_rate_fps if len(seen.times_s) > 1 else None
         add_no_reference(clip, measured, seen, of_reference=False)
-        add_seam(clip, seen, request.windows)
+        add_seam(clip, seen, seen_other, request.windows)
     if seen_other is not None and other is not None:
         add_no_reference(clip, other, seen_other, of_reference=True)
     if other is not None:

@@ -18,8 +18,8 @@ from av.video.frame import VideoFrame
 
 from training.errors import InputError
 
-_SLACK_S = 1e-4
-"""Time stamps of a container are rounded; a frame this late still counts as shown."""
+SLACK_S = 1e-3
+"""Matroska rounds time stamps to 1 ms; a frame this late still counts as shown."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def shown_at(
     last: VideoFrame | None = None
     made: np.ndarray | None = None
     for at_s, frame in iter_frames(path):
-        while time_s is not None and last is not None and at_s > time_s + _SLACK_S:
+        while time_s is not None and last is not None and at_s > time_s + SLACK_S:
             made = picture(last, size_px) if made is None else made
             yield Shown(time_s, made)
             time_s = next(wanted, None)

@@ -69,18 +69,21 @@ class FrechetDistance:
 
     Args:
         features: network with `num_features`.
+        device: where it runs.
     """
 
-    def __init__(self, features: torch.nn.Module) -> None:
+    def __init__(self, features: torch.nn.Module, device: str = "cpu") -> None:
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        self._distance = FrechetInceptionDistance(feature=features.eval()).set_dtype(torch.float64)
+        self._device = device
+        distance = FrechetInceptionDistance(feature=features.eval())
+        self._distance = distance.set_dtype(torch.float64).to(device)
         self.num_generated = self.num_reference = 0
 
     @torch.inference_mode()
     def add(self, batch: torch.Tensor, *, is_reference: bool) -> None:
         """Take a batch of pictures or pieces."""
-        self._distance.update(batch, real=is_reference)
+        self._distance.update(batch.to(self._device), real=is_reference)
         self.num_reference += len(batch) * is_reference
         self.num_generated += len(batch) * (not is_reference)
 
@@ -91,16 +94,17 @@ class FrechetDistance:
         return float(self._distance.compute())
 
 
-def load_network(path: Path) -> Any:
+def load_network(path: Path, device: str = "cpu") -> Any:
     """Load a TorchScript file of the registry, whose digest was checked before.
 
     Args:
         path: the file.
+        device: where it runs.
 
     Returns:
-        The network, for inference on the CPU.
+        The network, for inference.
     """
-    return torch.jit.load(str(path), map_location="cpu").eval()
+    return torch.jit.load(str(path), map_location=device).eval()
 
 
 def as_batch(pictures: list[np.ndarray]) -> torch.Tensor:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from training.evaluation.frames import shown_at
+from training.evaluation.frames import SLACK_S, shown_at
 from training.evaluation.measuring import FaceEvidence, MeasuredClip
 
 SIDE_PX = 112
@@ -135,7 +135,7 @@ def _points_at(face: FaceEvidence, time_s: float) -> np.ndarray | None:
     """Five points in the frame that shows at a time, if the face was found in it."""
     steps = np.diff(face.times_s)
     step_s = float(np.median(steps)) if len(steps) else 0.04
-    number = int(np.searchsorted(face.times_s, time_s + 1e-4, side="right")) - 1
+    number = int(np.searchsorted(face.times_s, time_s + SLACK_S, side="right")) - 1
     if number < 0 or time_s - face.times_s[number] > step_s:
         return None
     return five_points(face.points_TPC[number], face.point_index)

@@ -29,12 +29,14 @@ class Likeness:
 
     Attributes:
         lpips: the TorchScript of `vgg16-lpips`; ``None`` leaves LPIPS out.
+        device: where it runs.
         psnr_db: PSNR of each frame.
         ssim: SSIM of each frame.
         lpips_values: LPIPS of each frame.
     """
 
     lpips: Any = None
+    device: str = "cpu"
     psnr_db: list[float] = field(default_factory=list)
     ssim: list[float] = field(default_factory=list)
     lpips_values: list[float] = field(default_factory=list)
@@ -70,7 +72,8 @@ class Likeness:
         if self.lpips is not None and outside_HW.all():
             with torch.inference_mode():
                 first, second = (
-                    self.lpips(x, resize_images=False, return_lpips=True) for x in (one, other)
+                    self.lpips(x.to(self.device), resize_images=False, return_lpips=True)
+                    for x in (one, other)
                 )
             self.lpips_values.append(float((first - second).square().sum()))
 

@@ -102,6 +102,8 @@ def measure(
     *,
     num_workers: int = 1,
     sets: Sequence[str] = (),
+    renew: bool = False,
+    quiet: bool = True,
     command: Sequence[str] = CURATE,
 ) -> MeasuredRun:
     """Measure files, as far as a run over them is not there yet.
@@ -111,6 +113,8 @@ def measure(
         run: run directory, made if need be.
         num_workers: worker processes; 1 measures in the process of the command, without Ray.
         sets: overrides of the recipe, `key=value`.
+        renew: call the command even where a run is there; it measures only what has changed.
+        quiet: keep the command's progress to ourselves.
         command: the `curate` command.
 
     Returns:
@@ -119,8 +123,8 @@ def measure(
     Raises:
         InputError: the command is not installed or failed.
     """
-    if sets or not _covers(run, paths):
-        _curate(paths, run, num_workers, sets, command)
+    if sets or renew or not _covers(run, paths):
+        _curate(paths, run, num_workers, sets, quiet, command)
     return read_run(run, paths)
 
 
@@ -227,7 +231,12 @@ def _covers(run: Path, paths: Sequence[Path]) -> bool:
 
 
 def _curate(
-    paths: Sequence[Path], run: Path, num_workers: int, sets: Sequence[str], command: Sequence[str]
+    paths: Sequence[Path],
+    run: Path,
+    num_workers: int,
+    sets: Sequence[str],
+    quiet: bool,
+    command: Sequence[str],
 ) -> None:
     run.parent.mkdir(parents=True, exist_ok=True)
     inputs = run.with_name(f"{run.name}-inputs.csv")
@@ -236,17 +245,20 @@ def _curate(
         writer.writerow(["uri"])
         writer.writerows([str(path.absolute())] for path in paths)
     engine = ["--engine", "inline"] if num_workers == 1 else ["--workers", str(num_workers)]
-    call = [*command, "run", str(inputs), "--out", str(run), "--recipe", RECIPE, *engine, "--json"]
+    call = [*command, "run", str(inputs), "--out", str(run), "--recipe", RECIPE, *engine]
+    call += ["--json"] if quiet else []
     call += [part for one in sets for part in ("--set", one)]
     if sets:
         call.append("--change-recipe")
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    # Loud, all it prints goes to our stderr: stdout is for results.
+    heard = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} if quiet else {"stdout": 2}
+    done = subprocess.run(call, text=True, check=False, **heard)  # type: ignore[call-overload]
     # 1: some inputs are dead letters; they are told clip by clip. 2: nothing was measured.
     if done.returncode not in (0, 1) or not (run / "clips.parquet").exists():
-        told = [line for line in done.stderr.splitlines() if line.strip()]
+        told = [line for line in (done.stderr or "").splitlines() if line.strip()]
         raise InputError(
             f"`{' '.join(call[:2])} ... run` over {len(paths)} clips failed with exit code "
-            f"{done.returncode}: {told[-1] if told else 'it said nothing'}; if curation is not "
+            f"{done.returncode}: {told[-1] if told else 'see what it printed'}; if curation is not "
             "installed here (pip install 'talkreel[curate]'), run "
             f"`curate run CLIPS --out RUN --recipe {RECIPE}` where it is, and give the run with "
             "--generated-run and --reference-run"

@@ -217,8 +217,8 @@ METRICS: tuple[Metric, ...] = (
         "FID",
         "",
         "lower",
-        "Frechet distance of Inception-v3 features (2015-12-05) of frames, generated with "
-        "reference; depends on the number of frames",
+        "Frechet distance of Inception-v3 features (2015-12-05) of whole frames, generated with "
+        "reference; biased upwards for few frames",
         is_of_set=True,
     ),
     Metric(
@@ -227,7 +227,7 @@ METRICS: tuple[Metric, ...] = (
         "",
         "lower",
         "Frechet distance of I3D features (Kinetics-400, StyleGAN-V torchscript) of 16-frame "
-        "pieces at 224 px, generated with reference; biased upwards for few pieces",
+        "pieces squeezed to 224 x 224 px, generated with reference; biased upwards for few pieces",
         is_of_set=True,
     ),
 )
@@ -252,6 +252,7 @@ ON_BOTH: tuple[str, ...] = (
     "contrast_drift",
     "identity_drift",
     "identity_drift_per_min",
+    "seam_ratio",
 )
 """Metrics that need no reference and are measured on the reference as well, for comparison."""
 

@@ -29,7 +29,7 @@ _NO_REGION = (
 )
 _NO_SYNCNET = (
     "SyncNet did not measure these clips",
-    "turn it on in the recipe: --set syncnet.enabled=true",
+    "see the column 'syncnet.problem' in clips.parquet of the curation run",
 )
 _NO_FIGURE = ("no clip gave a figure", "see 'unmeasured' and 'notes' of the clips")
 
@@ -54,10 +54,7 @@ def missing_of(results: Results, shelf: Shelf) -> list[Missing]:
     }
     for name, metrics in NEEDED_BY.items():
         if name in shelf.lacking:
-            how = how_to_get(name)
-            if name == "syncnet":
-                how += f"; then {_NO_SYNCNET[1]}"
-            why |= dict.fromkeys(metrics, (shelf.lacking[name], how))
+            why |= dict.fromkeys(metrics, (shelf.lacking[name], how_to_get(name)))
     if not any(clip.reference for clip in results.clips):
         why |= dict.fromkeys(_OF_PAIRS, _NO_REFERENCE)
     return [

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 from manifests.inspection.report import asset
 from manifests.storage import Folder
-from training.errors import InputError
 from training.evaluation.intervals import LEVEL
 from training.evaluation.metrics import BY_NAME, METRICS
 from training.evaluation.results import CLIPS_NAME, RESULTS_NAME, ClipResult, Results, figures
@@ -30,7 +29,6 @@ from training.evaluation.side_by_side import (
 )
 from training.evaluation.summary import number_text
 from training.evaluation.sync import SyncCurve
-from training.evaluation.traces import trace
 
 PAGE_NAME, GRID_NAME, VIDEOS = "index.html", "grid.mp4", "videos"
 MAX_VIDEO_BYTES = 24 << 20
@@ -54,9 +52,8 @@ def write_page(
     rows: list[Row] = []
     videos: dict[str, Path] = {}
     for clip in results.clips:
-        try:
-            row = row_of(clip, trace(clip.generated))
-        except InputError:
+        row = row_of(clip)
+        if row is None:
             continue  # it cannot be decoded, which its notes say
         rows.append(row)
         videos[clip.stem] = out / VIDEOS / f"{clip.stem}.mp4"

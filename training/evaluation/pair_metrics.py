@@ -26,6 +26,9 @@ from training.evaluation.sidecars import EditRegion, read_region
 from training.evaluation.traces import Trace
 from training.evaluation.weights import Shelf
 
+WELL_MATCHED_RATIO = 0.9
+"""Below this share of matched frames the figure says so; ours."""
+
 
 class Looks:
     """How often pictures are looked at, and the network that looks.
@@ -33,11 +36,13 @@ class Looks:
     Args:
         every_s: seconds between looks.
         shelf: weights there are.
+        device: where the network runs.
     """
 
-    def __init__(self, every_s: float, shelf: Shelf) -> None:
+    def __init__(self, every_s: float, shelf: Shelf, device: str = "cpu") -> None:
         self.every_s = every_s
         self._shelf = shelf
+        self.device = device
 
     @cached_property
     def lpips(self) -> Any:
@@ -45,7 +50,7 @@ class Looks:
         from training.evaluation.frechet import load_network
 
         file = self._shelf.there.get("vgg16-lpips")
-        return None if file is None else load_network(file.path)
+        return None if file is None else load_network(file.path, self.device)
 
     def frames(self, seen: Trace, until_s: float | None = None) -> np.ndarray:
         """Numbers of the frames that are looked at.
@@ -77,6 +82,11 @@ def add_mouth(clip: ClipResult, generated: MeasuredClip, reference: MeasuredClip
     if found is None:
         clip.notes.append("too few frames show both faces at equal times to compare the mouths")
         return
+    if found.num_frames < WELL_MATCHED_RATIO * len(generated.face.times_s):
+        clip.notes.append(
+            f"mouths compared in {found.num_frames} of the {len(generated.face.times_s)} frames "
+            "that show the generated face"
+        )
     clip.put("mouth_landmark_distance", found.distance)
     clip.put("mouth_opening_correlation", found.opening_correlation)
 
@@ -93,7 +103,7 @@ def add_likeness(clip: ClipResult, seen: Trace, reference: Trace | None, looks: 
     if clip.reference is not None and reference is not None:
         _note_differences(clip, seen, reference)
         chosen = looks.frames(seen, min(seen.duration_s, reference.duration_s))
-        likeness = Likeness(looks.lpips)
+        likeness = Likeness(looks.lpips, looks.device)
         _sum_up(likeness, clip.generated, clip.reference, seen, chosen, None)
         for name, value in zip(("psnr_db", "ssim", "lpips"), likeness.means(), strict=True):
             clip.put(name, value)

@@ -40,6 +40,8 @@ class ClipResult:
         unmeasured: why not; ``None`` if it was.
         reference_clip_id: id of the reference's clip.
         offset_by: who gave the AV offset.
+        duration_s: length of the generated video; ``None`` if it cannot be decoded.
+        frame_rate_fps: its frames a second.
         notes: whatever a reader has to know: differing lengths, rates, sizes, several faces.
         values: metrics by name; those of the reference begin with ``reference.``.
         curves: sync curves by panel (`generated`, `reference`).
@@ -53,6 +55,8 @@ class ClipResult:
     unmeasured: str | None = None
     reference_clip_id: str | None = None
     offset_by: str | None = None
+    duration_s: float | None = None
+    frame_rate_fps: float | None = None
     notes: list[str] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)
     curves: dict[str, SyncCurve] = field(default_factory=dict)
@@ -195,6 +199,7 @@ def clip_table(clips: Sequence[ClipResult]) -> pa.Table:
         [
             *(pa.field(name, pa.string()) for name in texts),
             *(pa.field(name, pa.string()) for name in ("generated", "reference", "source")),
+            *(pa.field(name, pa.float64()) for name in ("duration_s", "frame_rate_fps")),
             pa.field("notes", pa.list_(pa.string())),
             *(_column(name) for name in names),
         ],
@@ -207,6 +212,8 @@ def clip_table(clips: Sequence[ClipResult]) -> pa.Table:
                 name: None if (path := getattr(clip, name)) is None else str(path)
                 for name in ("generated", "reference", "source")
             },
+            "duration_s": clip.duration_s,
+            "frame_rate_fps": clip.frame_rate_fps,
             "notes": clip.notes,
             **{name: clip.values.get(name) for name in names},
         }

@@ -19,13 +19,16 @@ from training.evaluation.weights import Shelf
 _BATCH = 16
 
 
-def add_fid(results: Results, shelf: Shelf, every_s: float, tell: Callable[[str], None]) -> None:
+def add_fid(
+    results: Results, shelf: Shelf, every_s: float, device: str, tell: Callable[[str], None]
+) -> None:
     """FID of frames `every_s` apart.
 
     Args:
         results: where the figure goes; its clips name the files.
         shelf: weights there are; without Inception's nothing is done.
         every_s: seconds between frames.
+        device: where the network runs.
         tell: told what is being done.
     """
     if "inception-fid" not in shelf.there:
@@ -33,7 +36,8 @@ def add_fid(results: Results, shelf: Shelf, every_s: float, tell: Callable[[str]
     from training.evaluation.frechet import FrameFeatures, FrechetDistance, as_batch, load_network
 
     tell("FID")
-    distance = FrechetDistance(FrameFeatures(load_network(shelf.there["inception-fid"].path)))
+    network = load_network(shelf.there["inception-fid"].path, device)
+    distance = FrechetDistance(FrameFeatures(network), device)
     for path, is_reference in _paired(results):
         held: list[np.ndarray] = []
         for one in _pictures(results, path, every_s):
@@ -46,12 +50,13 @@ def add_fid(results: Results, shelf: Shelf, every_s: float, tell: Callable[[str]
     results.put_set("fid", distance.value(), distance.num_generated, distance.num_reference)
 
 
-def add_fvd(results: Results, shelf: Shelf, tell: Callable[[str], None]) -> None:
+def add_fvd(results: Results, shelf: Shelf, device: str, tell: Callable[[str], None]) -> None:
     """FVD of pieces of 16 successive frames, squeezed to 224 x 224 px.
 
     Args:
         results: where the figure goes; its clips name the files.
         shelf: weights there are; without I3D's nothing is done.
+        device: where the network runs.
         tell: told what is being done.
     """
     if "i3d-fvd" not in shelf.there:
@@ -65,7 +70,8 @@ def add_fvd(results: Results, shelf: Shelf, tell: Callable[[str], None]) -> None
     )
 
     tell("FVD")
-    distance = FrechetDistance(PieceFeatures(load_network(shelf.there["i3d-fvd"].path)))
+    network = load_network(shelf.there["i3d-fvd"].path, device)
+    distance = FrechetDistance(PieceFeatures(network), device)
     for path, is_reference in _paired(results):
         for piece in pieces_of(_pictures(results, path, 0.0, (PIECE_PX, PIECE_PX))):
             distance.add(piece, is_reference=is_reference)

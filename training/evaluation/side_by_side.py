@@ -16,7 +16,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from training.errors import InputError
 from training.evaluation.frames import shown_at
@@ -24,7 +24,6 @@ from training.evaluation.pairing import IMAGE_SUFFIXES
 from training.evaluation.portrait import read_picture
 from training.evaluation.results import ClipResult
 from training.evaluation.sync import SyncCurve
-from training.evaluation.traces import Trace
 
 PANEL_PX = 256
 LABEL_PX = 20
@@ -53,10 +52,11 @@ class Row:
     fps: float
 
 
-def row_of(clip: ClipResult, seen: Trace) -> Row:
-    """Make a row of a clip that was traced."""
-    fps = seen.frame_rate_fps
-    return Row(clip, seen.duration_s, fps if np.isfinite(fps) else 25.0)
+def row_of(clip: ClipResult) -> Row | None:
+    """Make a row of a clip; ``None`` if it cannot be decoded."""
+    if clip.duration_s is None:
+        return None
+    return Row(clip, clip.duration_s, clip.frame_rate_fps or 25.0)
 
 
 def write_pair(path: Path, row: Row) -> None:
@@ -67,7 +67,7 @@ def write_pair(path: Path, row: Row) -> None:
         row: the clip.
     """
     fps = min(row.fps, MAX_FPS)
-    times_s = (np.arange(max(1, int(row.duration_s * fps))) / fps).tolist()
+    times_s = (np.arange(max(1, round(row.duration_s * fps))) / fps).tolist()
     _write(path, _row_pictures(row, times_s, curves=False), fps, row.clip.generated)
 
 
@@ -80,7 +80,7 @@ def write_grid(path: Path, rows: Sequence[Row]) -> None:
     """
     fps = min(max(row.fps for row in rows), MAX_FPS)
     duration_s = max(row.duration_s for row in rows)
-    times_s = (np.arange(max(1, int(duration_s * fps))) / fps).tolist()
+    times_s = (np.arange(max(1, round(duration_s * fps))) / fps).tolist()
     bands = [_row_pictures(row, times_s, curves=True) for row in rows]
     _write(path, (np.concatenate(parts) for parts in zip(*bands, strict=True)), fps, None)
 
@@ -168,8 +168,8 @@ def _panel(path: Path | None, times_s: list[float]) -> Iterator[np.ndarray]:
 
 def _fitted(picture_HWC: np.ndarray) -> np.ndarray:
     """Bring a picture into a square, whole."""
-    image = Image.fromarray(picture_HWC)
-    image.thumbnail((PANEL_PX, PANEL_PX), Image.Resampling.BILINEAR)
+    size = (PANEL_PX, PANEL_PX)
+    image = ImageOps.contain(Image.fromarray(picture_HWC), size, Image.Resampling.BILINEAR)
     panel = Image.new("RGB", (PANEL_PX, PANEL_PX), _PAPER)
     panel.paste(image, ((PANEL_PX - image.width) // 2, (PANEL_PX - image.height) // 2))
     return np.asarray(panel)

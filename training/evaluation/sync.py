@@ -13,6 +13,9 @@ import numpy as np
 
 Estimator = Literal["syncnet", "embedded"]
 
+SYNCNET_STEP_MS = 40.0
+"""A frame at 25 fps, the only rate that SyncNet knows."""
+
 
 @dataclass(frozen=True)
 class SyncCurve:
@@ -53,8 +56,8 @@ def sync_of(columns: dict[str, Any]) -> Sync:
     Returns:
         Offset, scores and curve.
     """
-    embedded = _curve("embedded", columns, "sync.curve_offsets_ms", "sync.curve")
-    syncnet = _curve("syncnet", columns, "syncnet.curve_offsets_ms", "syncnet.curve")
+    embedded = _embedded_curve(columns)
+    syncnet = _syncnet_curve(columns)
     offset_ms: float | None = columns.get("syncnet.offset_ms")
     offset_by: Estimator | None = None if offset_ms is None else "syncnet"
     if offset_ms is None and columns.get("sync.offset_ms") is not None:
@@ -74,9 +77,18 @@ def sync_of(columns: dict[str, Any]) -> Sync:
     return Sync(offset_by, figures, syncnet or embedded)
 
 
-def _curve(
-    estimator: Estimator, columns: dict[str, Any], offsets: str, values: str
-) -> SyncCurve | None:
-    if not columns.get(offsets) or not columns.get(values):
+def _embedded_curve(columns: dict[str, Any]) -> SyncCurve | None:
+    offsets, values = columns.get("sync.curve_offsets_ms"), columns.get("sync.curve")
+    if not offsets or not values:
         return None
-    return SyncCurve(estimator, tuple(columns[offsets]), tuple(columns[values]))
+    return SyncCurve("embedded", tuple(offsets), tuple(values))
+
+
+def _syncnet_curve(columns: dict[str, Any]) -> SyncCurve | None:
+    """The stage stores distances for the sound moved by -15 to 15 frames of 40 ms."""
+    values = columns.get("syncnet.curve")
+    if not values:
+        return None
+    middle = (len(values) - 1) / 2
+    offsets_ms = tuple((place - middle) * SYNCNET_STEP_MS for place in range(len(values)))
+    return SyncCurve("syncnet", offsets_ms, tuple(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from training.evaluation.side_by_side import best_shift
 from training.evaluation.sync import sync_of
 
 EMBEDDED = {
@@ -36,3 +37,12 @@ def test_an_estimator_that_could_not_tell_leaves_everything_missing():
     sync = sync_of({"sync.offset_ms": None, "sync.curve": None, "sync.score": None})
     assert sync.offset_by is None and sync.curve is None
     assert set(sync.figures.values()) == {None}
+
+
+def test_syncnets_curve_has_a_frame_of_25_fps_between_its_points_and_is_best_where_lowest():
+    distances = [9.0] * 31
+    distances[17] = 6.0
+    sync = sync_of({**EMBEDDED, **SYNCNET, "syncnet.curve": distances})
+    assert sync.curve.estimator == "syncnet"
+    assert (sync.curve.offsets_ms[0], sync.curve.offsets_ms[-1]) == (-600.0, 600.0)
+    assert sync.curve.offsets_ms[best_shift(sync.curve)] == 80.0
