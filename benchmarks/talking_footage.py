@@ -54,13 +54,11 @@ def make_sentences(seed: int, num_sentences: int) -> str:
     return " ".join(sentences)
 
 
-def make_footage(folder: Path, num_clips: int, *, seconds: float, side_px: int) -> list[Path]:
+def make_footage(folder: Path, numbers: range, *, seconds: float, side_px: int) -> None:
     """Write clips of persons in turn, each with sentences of its own; those there are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number in range(num_clips):
+    for number in numbers:
         path = folder / f"talk{number:03d}.mp4"
-        paths.append(path)
         if path.is_file():
             continue
         person, voice = _CAST[number % len(_CAST)]
@@ -75,4 +73,3 @@ def make_footage(folder: Path, num_clips: int, *, seconds: float, side_px: int) 
             face_ratio=0.55,
         )
         part.rename(path)
-    return paths
