@@ -17,7 +17,6 @@ import torch
 
 from training.errors import SettingError
 
-
 _EULER = "FlowMatchEulerDiscreteScheduler"
 
 
