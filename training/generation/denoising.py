@@ -103,6 +103,9 @@ class BlockInputs:
 class Watcher:
     """Hears how far denoising is; what it does with it is its own affair."""
 
+    def on_start(self, num_passes: int) -> None:
+        """Hear how many passes a video will take."""
+
     def on_passes(self, num_passes: int) -> None:
         """Hear that so many passes of the transformer are done, a batch counted by its rows."""
 
@@ -258,7 +261,7 @@ class _Passes:
         inputs, length, num = self._inputs, window.shape[2], len(group)
         given = inputs.conditions.given(inputs.first_latent + start, length)
         part = slice(start, start + length)
-        dtype = next(self._transformer.parameters()).dtype
+        dtype = self._transformer.dtype  # that of computing, whatever weights are stored in
 
         def rows(parts: list[torch.Tensor]) -> torch.Tensor:
             return torch.cat(parts).to(window.device, dtype)

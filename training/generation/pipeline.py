@@ -260,6 +260,8 @@ class TalkingPortraitPipeline(DiffusionPipeline):  # type: ignore[misc]
         Yields:
             [H, W, 3] uint8, without frames that were given or that only fill the last latent.
         """
+        if watcher is not None:
+            watcher.on_start(self.count_passes(take, sampling))
         stride = int(self.codec.spatial_stride)
         shape = (
             int(self.codec.latent_channels),

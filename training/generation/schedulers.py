@@ -17,6 +17,8 @@ import torch
 
 from training.errors import SettingError
 
+_EULER = "FlowMatchEulerDiscreteScheduler"
+
 
 class Solver(StrEnum):
     """How a step is taken: UniPC of second order, or Euler."""
@@ -50,6 +52,25 @@ def make_scheduler(solver: Solver, shift: float) -> Any:
     )
 
 
+def chosen(scheduler: Any, solver: Solver, shift: float | None) -> Any:
+    """Return a scheduler like the given one, but with this solver and shift.
+
+    Args:
+        scheduler: that of a model's folder.
+        solver: which is wanted.
+        shift: which is wanted; ``None``: that of ``scheduler``.
+
+    Returns:
+        ``scheduler`` itself if it is what is wanted.
+    """
+    config = scheduler.config
+    present = config.get("flow_shift", config.get("shift", 1.0))
+    is_euler = type(scheduler).__name__ == _EULER
+    if is_euler == (solver is Solver.EULER) and shift in (None, present):
+        return scheduler
+    return make_scheduler(solver, present if shift is None else shift)
+
+
 def begin(
     scheduler: Any, num_steps: int, device: torch.device | str = "cpu", *, strength: float = 1.0
 ) -> torch.Tensor:
@@ -72,7 +93,7 @@ def begin(
         raise SettingError(f"steps {num_steps}: at least 1")
     if not 0 < strength <= 1:
         raise SettingError(f"strength {strength}: has to be above 0 and at most 1")
-    if type(scheduler).__name__ == "FlowMatchEulerDiscreteScheduler":
+    if type(scheduler).__name__ == _EULER:
         scheduler.set_timesteps(
             sigmas=np.linspace(1, 0, num_steps + 1)[:-1].tolist(), device=device
         )

@@ -173,9 +173,11 @@ def fuse(
         fused[..., start : start + plan.length, :, :] += value.to(wide) * weight_K11[:, None, None]
     if share is not None:
         if fused is None:
-            raise SettingError(
-                f"windows: {len(plan.starts)} windows for more processes; start at most as many "
-                "processes as a block has windows"
+            # More processes than windows: this one says nothing, in the right shape.
+            value = predict(latent_BCKhw[..., : plan.length, :, :], 0)
+            dtype, wide = value.dtype, torch.promote_types(value.dtype, torch.float32)
+            fused = value.new_zeros(
+                (*value.shape[:-3], plan.num_latents, *value.shape[-2:]), dtype=wide
             )
         fused = share.total(fused)
     assert fused is not None
