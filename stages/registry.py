@@ -15,6 +15,7 @@ from stages.overlay import OverlayStage
 from stages.picture import PictureStage
 from stages.probe import ProbeStage
 from stages.shots import ShotsStage
+from stages.speaker import SpeakerStage
 from stages.speech import SpeechStage
 from stages.sync import SyncStage
 from stages.syncnet_stage import SyncNetStage
@@ -30,6 +31,7 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     KeyFramesStage,
     SyncStage,
     OverlayStage,
+    SpeakerStage,
     SyncNetStage,
     TranscriptStage,
     CaptionStage,
