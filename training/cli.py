@@ -1,4 +1,4 @@
-"""The ``talk`` command: training from a manifest, its costs on paper, latents made beforehand.
+"""The ``talk`` command: train, plan, precompute; generate, edit and evaluate.
 
 Options and messages only; torch and everything that needs it is imported by the command that runs.
 """
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from training import cli_evaluate, cli_generate
 from training.errors import TalkError
 
 app = typer.Typer(
@@ -162,6 +163,10 @@ def precompute(
     )
     for bad in made.bad[:5]:
         console.print(f"  {bad}", highlight=False)
+
+
+app.registered_commands += cli_generate.app.registered_commands
+app.registered_commands += cli_evaluate.app.registered_commands
 
 
 def main() -> None:

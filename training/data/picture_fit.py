@@ -77,9 +77,10 @@ def fit_picture(
         The fit.
     """
     width, height = size_px
-    scale = max(wanted_px[0] / width, wanted_px[1] / height)
+    cover = max(wanted_px[0] / width, wanted_px[1] / height)
+    scale = cover
     if face_box is not None and face_height_ratio > 0:
-        scale = max(scale, face_height_ratio * wanted_px[1] / (face_box[3] - face_box[1]))
+        scale = max(cover, face_height_ratio * wanted_px[1] / (face_box[3] - face_box[1]))
     # Chroma has half of the rows and columns, so sides are even.
     scaled = [
         max(wanted, round(side * scale / 2) * 2)
