@@ -51,7 +51,7 @@ def plain_epoch(urls: list[str], num_frames: int, size_px: tuple[int, int], only
         if len(pictures) < num_frames:
             continue
         used = pictures if only_used else pictures[first : first + num_frames]
-        torch.from_numpy(np.stack(used).transpose(3, 0, 1, 2))
+        torch.stack(used).permute(3, 0, 1, 2)
         soundfile.read(io.BytesIO(sample["flac"]), dtype="float32")
         json.loads(sample["json"])
         sample["txt"].decode()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-import numpy as np
 import torch
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -94,7 +93,7 @@ class VideoReader:
         Raises:
             BadSampleError: a frame is missing or damaged.
         """
-        frames_THWC = np.empty((num, fit.height_px, fit.width_px, 3), np.uint8)
+        frames_THWC = torch.empty(num, fit.height_px, fit.width_px, 3, dtype=torch.uint8)
         found = 0
         try:
             for number, frame in self._from(first, work):
@@ -115,7 +114,7 @@ class VideoReader:
                 f"frame {first + found} is missing of frames {first} to {first + num - 1}",
             )
         work.num_frames_used += num
-        return torch.from_numpy(frames_THWC.transpose(3, 0, 1, 2))
+        return frames_THWC.permute(3, 0, 1, 2)
 
     def _from(self, first: int, work: ReadWork) -> Iterator[tuple[int, VideoFrame]]:
         """Yield numbers and frames from the key frame at or before ``first`` on."""
@@ -141,8 +140,8 @@ class PictureShaper:
     def __init__(self) -> None:
         self._scaler, self._converter = VideoReformatter(), VideoReformatter()
 
-    def __call__(self, frame: VideoFrame, fit: PictureFit) -> np.ndarray:
-        """Bring one frame to its size, (H, W, 3) uint8 RGB.
+    def __call__(self, frame: VideoFrame, fit: PictureFit) -> torch.Tensor:
+        """Bring one frame to its size, [H, W, 3] uint8 RGB.
 
         Args:
             frame: as decoded.
@@ -161,5 +160,5 @@ class PictureShaper:
         ).to_ndarray()
         rows = slice(fit.top_px, fit.top_px + fit.height_px)
         columns = slice(fit.left_px, fit.left_px + fit.width_px)
-        cropped = picture[rows, columns]
-        return cropped[:, ::-1] if fit.is_mirrored else cropped
+        cropped_HWC = torch.from_numpy(picture[rows, columns])
+        return cropped_HWC.flip(1) if fit.is_mirrored else cropped_HWC
