@@ -98,7 +98,7 @@ def generate_file(
     Args:
         pipeline: the model.
         out: mp4 to write.
-        audio: one file a speaker; the first is heard in the film.
+        audio: one file a speaker; all are heard in the film.
         settings: how.
         image: portrait that begins to speak.
         last_image: picture that the film ends with.
@@ -152,7 +152,7 @@ def generate_file(
     share = join_ranks()
     frames = pipeline.frames(wishes, settings.sampling(), share=share, watcher=watcher)
     encoding = _encoding(settings, Encoding())
-    return _written(frames, out, audio[0], wishes.fps, encoding, seed, notices)
+    return _written(frames, out, audio, wishes.fps, encoding, seed, notices)
 
 
 def edit_file(
@@ -176,7 +176,7 @@ def edit_file(
         pipeline: the model.
         out: mp4 to write, in the video's size; it ends with the video or the sound.
         video: the source.
-        audio: one file a speaker, the face seen longest first; the first is heard in the film.
+        audio: one file a speaker, the face seen longest first; all are heard in the film.
         settings: how.
         prompt: what is seen.
         negative_prompt: what is not to be seen.
@@ -217,7 +217,7 @@ def edit_file(
     encoding = _encoding(settings, FAITHFUL)
     if source.pixel_format == Chroma.FULL.pixel_format:
         encoding = Encoding(encoding.crf, encoding.preset, Chroma.FULL)
-    return _written(frames, out, audio[0], source.fps, encoding, seed, notices)
+    return _written(frames, out, audio, source.fps, encoding, seed, notices)
 
 
 def _recordings(
@@ -295,7 +295,7 @@ def _encoding(settings: GenerationSettings, usual: Encoding) -> Encoding:
 def _written(
     frames: Any,
     out: str | Path,
-    sound: str | Path,
+    sound: Sequence[str | Path],
     fps: Fraction,
     encoding: Encoding,
     seed: int,

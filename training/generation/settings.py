@@ -190,6 +190,8 @@ def make_settings(
     Raises:
         SettingError: If a key is not known, or a value cannot be.
     """
+    if name not in list(Preset):
+        raise SettingError(f"preset {name!r}: there are {', '.join(Preset)}")
     values = dict(_PRESETS[Preset(name)])
     values |= {key: value for key, value in (changes or {}).items() if value is not None}
     for item in overrides or []:
@@ -204,11 +206,13 @@ def make_settings(
             meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
             raise SettingError(f"setting {key}: there is none of this name{meant}")
     try:
-        return GenerationSettings.model_validate(values)
+        settings = GenerationSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise SettingError(f"setting {place}: {first['msg']}, not {first['input']!r}") from error
+    settings.sampling()  # What only shows in combination is refused here, before a model loads.
+    return settings
 
 
 def _parsed(text: str) -> Any:

@@ -149,3 +149,21 @@ def test_the_middle_of_the_region_shows_what_was_made():
     made = np.full((48, 64, 3), (180, 90, 60), np.uint8)
     result = pasted(source, made, mask, match_colours=False).to_ndarray(format="rgb24")
     np.testing.assert_allclose(result[24, 32], (180, 90, 60), atol=4)
+
+
+@pytest.mark.parametrize("matrix", [1, 2, 5, 6])
+@pytest.mark.parametrize("color_range", [1, 2])
+def test_a_sources_own_picture_pasted_back_hardly_shows(matrix, color_range):
+    y, x = np.mgrid[:48, :64]
+    rgb = np.stack([60 + 2 * x, 200 - 3 * y, 90 + x + y], -1).astype(np.uint8)
+    source = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+        format="yuv444p",
+        dst_colorspace="ITU709" if matrix == 1 else "ITU601",
+        dst_color_range="JPEG" if color_range == 2 else "MPEG",
+    )
+    source.colorspace, source.color_range = matrix, color_range
+    shown = source.to_ndarray(format="rgb24")
+    mask = np.zeros((48, 64), bool)
+    mask[4:44, 4:60] = True
+    result = pasted(source, shown, mask, match_colours=False).to_ndarray(format="rgb24")
+    assert np.abs(result.astype(int) - shown).max() <= 4
