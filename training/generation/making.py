@@ -16,6 +16,7 @@ import numpy as np
 
 from training.errors import InputError
 from training.generation.denoising import Watcher
+from training.generation.edit_view import close_view, whole_view
 from training.generation.faces import FaceFinder
 from training.generation.inputs import Notices, Size, checked_size, model_size
 from training.generation.pipeline import TalkingPortraitPipeline
@@ -197,9 +198,10 @@ def edit_file(
     source = SourceVideo.open(video, notices)
     track = None if face_track is None else Path(face_track)
     regions = regions_of(source, len(recordings), notices, track=track)
+    view = close_view(regions) if settings.close_view else whole_view(source.size)
     multiple_px = pipeline.size_multiple_px
     if size is None:
-        size = model_size(source.size, settings.area_px, multiple_px, video)
+        size = model_size(view.size, settings.area_px, multiple_px, video)
     else:
         size = checked_size(size, multiple_px, notices)
     film_s = regions[0].num_frames / float(source.fps)
@@ -209,7 +211,7 @@ def edit_file(
             video, f"{film_s:.2f} s of film, {sound_s:.2f} s of sound; the result ends with the "
             f"{'film' if film_s < sound_s else 'sound'}"
         )  # fmt: skip
-    wishes = EditWishes(recordings, source, regions, size, prompt, negative_prompt, seed)
+    wishes = EditWishes(recordings, source, regions, view, size, prompt, negative_prompt, seed)
     pipeline.scheduler = chosen(pipeline.scheduler, settings.solver, settings.shift)
     apply(pipeline, settings)
     share = join_ranks()

@@ -1,4 +1,4 @@
-"""`talk generate` and `talk edit` from files to mp4, with a tiny model saved as training saves it."""
+"""`talk generate` and `talk edit` from files to mp4, with a tiny model that is saved and read."""
 
 import json
 import subprocess
