@@ -16,6 +16,7 @@ import numpy as np
 
 from training.errors import InputError
 from training.generation.denoising import Watcher
+from training.generation.edit_view import close_view, whole_view
 from training.generation.faces import FaceFinder
 from training.generation.inputs import Notices, Size, checked_size, model_size
 from training.generation.pipeline import TalkingPortraitPipeline
@@ -98,7 +99,7 @@ def generate_file(
     Args:
         pipeline: the model.
         out: mp4 to write.
-        audio: one file a speaker; the first is heard in the film.
+        audio: one file a speaker; all are heard in the film.
         settings: how.
         image: portrait that begins to speak.
         last_image: picture that the film ends with.
@@ -152,7 +153,7 @@ def generate_file(
     share = join_ranks()
     frames = pipeline.frames(wishes, settings.sampling(), share=share, watcher=watcher)
     encoding = _encoding(settings, Encoding())
-    return _written(frames, out, audio[0], wishes.fps, encoding, seed, notices)
+    return _written(frames, out, audio, wishes.fps, encoding, seed, notices)
 
 
 def edit_file(
@@ -176,7 +177,7 @@ def edit_file(
         pipeline: the model.
         out: mp4 to write, in the video's size; it ends with the video or the sound.
         video: the source.
-        audio: one file a speaker, the face seen longest first; the first is heard in the film.
+        audio: one file a speaker, the face seen longest first; all are heard in the film.
         settings: how.
         prompt: what is seen.
         negative_prompt: what is not to be seen.
@@ -197,9 +198,10 @@ def edit_file(
     source = SourceVideo.open(video, notices)
     track = None if face_track is None else Path(face_track)
     regions = regions_of(source, len(recordings), notices, track=track)
+    view = close_view(regions) if settings.close_view else whole_view(source.size)
     multiple_px = pipeline.size_multiple_px
     if size is None:
-        size = model_size(source.size, settings.area_px, multiple_px, video)
+        size = model_size(view.size, settings.area_px, multiple_px, video)
     else:
         size = checked_size(size, multiple_px, notices)
     film_s = regions[0].num_frames / float(source.fps)
@@ -209,7 +211,7 @@ def edit_file(
             video, f"{film_s:.2f} s of film, {sound_s:.2f} s of sound; the result ends with the "
             f"{'film' if film_s < sound_s else 'sound'}"
         )  # fmt: skip
-    wishes = EditWishes(recordings, source, regions, size, prompt, negative_prompt, seed)
+    wishes = EditWishes(recordings, source, regions, view, size, prompt, negative_prompt, seed)
     pipeline.scheduler = chosen(pipeline.scheduler, settings.solver, settings.shift)
     apply(pipeline, settings)
     share = join_ranks()
@@ -217,7 +219,7 @@ def edit_file(
     encoding = _encoding(settings, FAITHFUL)
     if source.pixel_format == Chroma.FULL.pixel_format:
         encoding = Encoding(encoding.crf, encoding.preset, Chroma.FULL)
-    return _written(frames, out, audio[0], source.fps, encoding, seed, notices)
+    return _written(frames, out, audio, source.fps, encoding, seed, notices)
 
 
 def _recordings(
@@ -295,7 +297,7 @@ def _encoding(settings: GenerationSettings, usual: Encoding) -> Encoding:
 def _written(
     frames: Any,
     out: str | Path,
-    sound: str | Path,
+    sound: Sequence[str | Path],
     fps: Fraction,
     encoding: Encoding,
     seed: int,

@@ -73,6 +73,8 @@ class GenerationSettings(BaseModel):
         passes: branches in sequence or as a batch.
         strength: of an edit; below 1 it starts from the source.
         replace_outside: an edit's latents outside of the region are the source's at each step.
+        close_view: an edit shows the model the faces with some room instead of the whole frame,
+            where they are small in it.
         area_px: pixels of a frame where no size is asked for; 480 x 832 is Wan's 480p.
         cache: which one.
         cache_threshold: change below which a cache skips.
@@ -106,6 +108,7 @@ class GenerationSettings(BaseModel):
     passes: Passes = Passes.SEQUENTIAL
     strength: float = Field(1.0, gt=0, le=1)
     replace_outside: bool = False
+    close_view: bool = True
     area_px: int = Field(480 * 832, ge=1024)
     cache: Cache = Cache.NONE
     cache_threshold: float = Field(0.05, gt=0)
@@ -190,6 +193,8 @@ def make_settings(
     Raises:
         SettingError: If a key is not known, or a value cannot be.
     """
+    if name not in list(Preset):
+        raise SettingError(f"preset {name!r}: there are {', '.join(Preset)}")
     values = dict(_PRESETS[Preset(name)])
     values |= {key: value for key, value in (changes or {}).items() if value is not None}
     for item in overrides or []:
@@ -204,11 +209,13 @@ def make_settings(
             meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
             raise SettingError(f"setting {key}: there is none of this name{meant}")
     try:
-        return GenerationSettings.model_validate(values)
+        settings = GenerationSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise SettingError(f"setting {place}: {first['msg']}, not {first['input']!r}") from error
+    settings.sampling()  # What only shows in combination is refused here, before a model loads.
+    return settings
 
 
 def _parsed(text: str) -> Any:

@@ -5,7 +5,7 @@ Not in the room: what sound is good enough (`recording`) and how it is written (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,36 @@ def sound_blocks(
             raise InputError(f"{path}: its sound cannot be decoded ({error})") from error
         if notices is not None:
             notices.say(path, f"damaged after {num_given / rate_hz:.2f} s; used up to there")
+
+
+def mixed_blocks(paths: Sequence[Path], rate_hz: int, num_channels: int) -> Iterator[np.ndarray]:
+    """Decode several files at once and add them up; one that ends is silent.
+
+    Args:
+        paths: the files.
+        rate_hz: rate to deliver.
+        num_channels: 1 or 2.
+
+    Yields:
+        [channels, samples] float32, within [-1, 1].
+    """
+    tracks = [sound_blocks(path, rate_hz, num_channels) for path in paths]
+    pending = [np.zeros((num_channels, 0), np.float32) for _ in paths]
+    ended = [False] * len(paths)
+    while True:
+        for index, track in enumerate(tracks):
+            while not ended[index] and not pending[index].shape[1]:
+                block = next(track, None)
+                if block is None:
+                    ended[index] = True
+                else:
+                    pending[index] = block
+        lengths = [block.shape[1] for block in pending if block.shape[1]]
+        if not lengths:
+            return
+        length = min(lengths)
+        yield sum(block[:, :length] for block in pending if block.shape[1]).clip(-1, 1)  # type: ignore[union-attr]
+        pending = [block[:, length:] for block in pending]
 
 
 def _begin_s(container: av.container.InputContainer) -> float:

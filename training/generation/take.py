@@ -180,16 +180,16 @@ def take_of_edit(parts: Components, wishes: EditWishes) -> Take:
     first = next(wishes.source.frames(1), None)
     if first is None:
         raise InputError(f"{wishes.source.path}: no frame of it can be decoded")
-    regions = [region.scaled(size) for region in wishes.regions]
+    regions = [wishes.view.seen(region).scaled(size) for region in wishes.regions]
     return Take(
         size=size,
         fps=fps,
         num_frames=num_frames,
         skip_frames=0,
         num_latents=_num_latents(num_frames),
-        conditions=SourceConditions(parts.codec, wishes.source, regions, size),
+        conditions=SourceConditions(parts.codec, wishes.source, wishes.view, regions, size),
         text=_texts(parts, wishes.prompt, wishes.negative_prompt),
-        image=image_states(parts.image_encoder, rgb(first)),
+        image=image_states(parts.image_encoder, wishes.view.of(rgb(first))),
         voices=_voices(parts, wishes.recordings, num_frames, fps),
         audio_encoder=parts.audio_encoder,
         context_frames=int(parts.transformer.config.audio_context_frames),

@@ -7,7 +7,7 @@ frame. Not in the room: where frames come from, and pasting into a source (`past
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from training.errors import InputError, SettingError
-from training.generation.sound import sound_blocks, sound_facts
+from training.generation.sound import mixed_blocks, sound_facts
 
 _AAC_RATES_HZ = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _BT709 = 1
@@ -70,7 +70,7 @@ class VideoWriter:
         height_px: int,
         fps: Fraction | int,
         *,
-        sound: str | Path | None = None,
+        sound: Sequence[str | Path] = (),
         encoding: Encoding = Encoding(),
         colours_of: av.VideoFrame | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class VideoWriter:
             width_px: of every frame.
             height_px: of every frame.
             fps: frames a second.
-            sound: file whose sound goes with it from frame 0; ``None``: silent film.
+            sound: files that are heard with it, together, from frame 0; none: a silent film.
             encoding: how it is compressed.
             colours_of: frame whose matrix and range are told to players; ``None``: BT.709.
 
@@ -106,7 +106,7 @@ class VideoWriter:
         self._video.pix_fmt = encoding.chroma.pixel_format
         self._video.options = {"crf": f"{encoding.crf:g}", "preset": encoding.preset}
         self._tag_colours(colours_of)
-        self._sound = None if sound is None else _SoundTrack(self._out, Path(sound))
+        self._sound = _SoundTrack(self._out, [Path(path) for path in sound]) if sound else None
 
     def _tag_colours(self, like: av.VideoFrame | None) -> None:
         context = self._video.codec_context
@@ -167,12 +167,13 @@ class VideoWriter:
 class _SoundTrack:
     """The sound of a film, fed up to a time."""
 
-    def __init__(self, out: Any, path: Path) -> None:
-        facts = sound_facts(path)
-        self._rate_hz = min(_AAC_RATES_HZ, key=lambda rate: abs(rate - facts.rate_hz))
-        self._num_channels = min(2, facts.num_channels)
+    def __init__(self, out: Any, paths: Sequence[Path]) -> None:
+        facts = [sound_facts(path) for path in paths]
+        highest_hz = max(fact.rate_hz for fact in facts)
+        self._rate_hz = min(_AAC_RATES_HZ, key=lambda rate: abs(rate - highest_hz))
+        self._num_channels = min(2, max(fact.num_channels for fact in facts))
         self._layout = "mono" if self._num_channels == 1 else "stereo"
-        self._blocks: Iterator[np.ndarray] = sound_blocks(path, self._rate_hz, self._num_channels)
+        self._blocks = mixed_blocks(paths, self._rate_hz, self._num_channels)
         self._pending = np.zeros((self._num_channels, 0), np.float32)
         self._out = out
         self._stream = out.add_stream("aac", rate=self._rate_hz, layout=self._layout)

@@ -18,6 +18,7 @@ import torch
 
 from training.errors import InputError
 from training.generation.codec_streams import open_encoder
+from training.generation.edit_view import View
 from training.generation.editing import Region
 from training.generation.inputs import Size
 from training.generation.source_video import SourceVideo, rgb
@@ -175,20 +176,26 @@ class SourceConditions:
     """A source video whose pixels are given outside of a region."""
 
     def __init__(
-        self, codec: VideoCodec, source: SourceVideo, regions: Sequence[Region], size: Size
+        self,
+        codec: VideoCodec,
+        source: SourceVideo,
+        view: View,
+        regions: Sequence[Region],
+        size: Size,
     ) -> None:
         """Begin to read the source.
 
         Args:
             codec: encodes it.
             source: the video.
+            view: the part of it that the model sees.
             regions: where it is made anew, one a speaker, in frames of this size.
             size: of the frames that the model sees.
         """
         self._codec = codec
         self._regions = regions
         self._size = size
-        self._frames = self._padded(source)
+        self._frames = self._padded(source, view)
         self._given_encoder, self._source_encoder = open_encoder(codec), open_encoder(codec)
         self._begin = 0
         self._keep: list[torch.Tensor] = []
@@ -232,14 +239,16 @@ class SourceConditions:
         keep = latent_keep_mask(led[None], self._codec.spatial_stride)
         self._keep.append(keep[:, :, -1:])
 
-    def _padded(self, source: SourceVideo) -> Iterator[np.ndarray]:
+    def _padded(self, source: SourceVideo, view: View) -> Iterator[np.ndarray]:
+        """Frames as the model sees them, the last one for ever."""
         import cv2
 
-        frame = None
+        last = None
         for frame in source.frames():
-            yield cv2.resize(rgb(frame), tuple(self._size), interpolation=cv2.INTER_AREA)
-        if frame is None:
+            seen = np.ascontiguousarray(view.of(rgb(frame)))
+            last = cv2.resize(seen, tuple(self._size), interpolation=cv2.INTER_AREA)
+            yield last
+        if last is None:
             raise InputError(f"{source.path}: no frame of it can be decoded")
-        last = cv2.resize(rgb(frame), tuple(self._size), interpolation=cv2.INTER_AREA)
         while True:
             yield last

@@ -1,6 +1,7 @@
 """Edits of real clips with a randomly initialised model: what is outside of the region survives."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ import torch
 
 from tests.training.generation.tiny import sampling, tiny_pipeline, voice
 from training.errors import InputError
+from training.generation.edit_view import close_view
 from training.generation.inputs import Notices, model_size
 from training.generation.source_video import SourceVideo, rgb
 from training.generation.tracking import regions_of
@@ -28,8 +30,9 @@ def edit_of(clip, num_frames=NUM_FRAMES, **options):
     source = SourceVideo.open(clip)
     head = _Head(source, num_frames)
     regions = regions_of(head, 1, Notices())
-    size = model_size(source.size, 64 * 64, 16)
-    return EditWishes([voice(num_frames / 25)], head, regions, size, **options)
+    view = close_view(regions)
+    size = model_size(view.size, 64 * 64, 16)
+    return EditWishes([voice(num_frames / 25)], head, regions, view, size, **options)
 
 
 class _Head:
@@ -83,9 +86,7 @@ def test_outside_of_the_region_45_db_are_kept_after_encoding(tmp_path, name):
 def test_an_edit_with_an_empty_region_returns_the_source():
     wishes = edit_of(CLIPS / "sv_half1.mp4", 10)
     empty = type(wishes.regions[0]).empty(10, wishes.source.size)
-    frames = tiny_pipeline().edit(
-        EditWishes(wishes.recordings, wishes.source, [empty], wishes.size), sampling()
-    )
+    frames = tiny_pipeline().edit(replace(wishes, regions=[empty]), sampling())
     pairs = list(zip(frames, wishes.source.frames(), strict=True))
     assert len(pairs) == 10
     for made, source in pairs:
