@@ -36,7 +36,9 @@ class Shown:
 
 
 def iter_frames(path: Path) -> Iterator[tuple[float, VideoFrame]]:
-    """Decode a video once, in the order of presentation.
+    """Decode a video once, in the order of presentation; what is damaged is passed over.
+
+    How much is damaged, the curation run tells (`picture.corrupt_ratio`).
 
     Args:
         path: the file.
@@ -54,11 +56,16 @@ def iter_frames(path: Path) -> Iterator[tuple[float, VideoFrame]]:
                 raise InputError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
             stream.thread_count = 1
-            for frame in container.decode(stream):
-                if frame.time is None:
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError:
                     continue
-                first_s = frame.time if first_s is None else first_s
-                yield frame.time - first_s, frame
+                for frame in frames:
+                    if frame.time is None:
+                        continue
+                    first_s = frame.time if first_s is None else first_s
+                    yield frame.time - first_s, frame
     except av.FFmpegError as error:
         raise InputError(f"{path}: cannot be decoded: {error}; check it with `ffprobe`") from error
     if first_s is None:
