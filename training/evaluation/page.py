@@ -165,7 +165,7 @@ def _missing_card(results: Results) -> str:
     ]
     lines += [
         f"<li>{escape(name)} has no generated clip of its stem</li>"
-        for name in (*results.reference_only, *results.source_only)
+        for name in dict.fromkeys((*results.reference_only, *results.source_only))
     ]
     by_cause: dict[tuple[str, str], list[str]] = {}
     for one in results.missing:
