@@ -55,7 +55,7 @@ def summary_text(results: Results, out: Path, seed: int = 0) -> str:
     for clip in results.clips:
         if clip.unmeasured:
             console.print(f"  not measured: {escape(clip.stem)}: {escape(clip.unmeasured)}")
-    for name in (*results.reference_only, *results.source_only):
+    for name in dict.fromkeys((*results.reference_only, *results.source_only)):
         console.print(f"  without a generated clip: {escape(name)}")
     if results.missing:
         console.print("\nmissing:")
