@@ -7,7 +7,7 @@ DEMO := demo-out
 
 MODELS := .venv-models
 
-.PHONY: demo test models test-models check format clean
+.PHONY: demo test browser models test-models check format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,6 +24,18 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
+
+# The tests of the `shards serve` page drive a real Chromium; without one they skip.
+browser:
+	@for name in chromium chromium-browser google-chrome; do \
+		command -v $$name && exit 0; \
+	done; \
+	if test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null; then \
+		echo "no Chromium here, and no apt-get as root to install it: install one by hand" >&2; \
+		exit 1; \
+	fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-liberation
 
 # Stages with a large network (SyncNet, WhisperX, open_clip) live in an environment of their own.
 $(MODELS)/.installed: pyproject.toml models-constraints.txt

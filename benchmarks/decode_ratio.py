@@ -5,8 +5,10 @@
 For every readable file: CPU and wall time of a bare PyAV decode (one thread) and of measuring the
 same file (one worker, everything but loading the models), in one process, one after the other. The
 excess is divided by non-negative least squares over the files into milliseconds for each meshed
-face and for every frame. ``--memory`` prints the peak memory of a worker on a 1-minute and on a
-30-minute source.
+face and for every frame. Machines differ, and one machine from hour to hour, so both are also given
+as multiples of what the networks alone cost: one call of MediaPipe's own FaceMesh and one look of
+its full-range detector, on a photograph, taken after every file of the same run. ``--memory``
+prints the peak memory of a worker on a 1-minute and on a 30-minute source.
 """
 
 from __future__ import annotations
@@ -61,6 +63,46 @@ def bare_decode(uri: str) -> None:
                 packet.decode()
 
 
+class Networks:
+    """MediaPipe's own wrappers, called on a photograph: what the networks alone cost."""
+
+    NUM_MESHES, NUM_LOOKS = 8, 2
+
+    def __init__(self) -> None:
+        import mediapipe
+        import skimage.data
+
+        solutions = mediapipe.solutions
+        self._mesh = solutions.face_mesh.FaceMesh(refine_landmarks=True)
+        self._look = solutions.face_detection.FaceDetection(model_selection=1)
+        picture = skimage.data.astronaut()
+        self._crop = np.ascontiguousarray(picture[:256, 96:352])
+        self._picture = np.ascontiguousarray(picture[::2, ::2])
+        self._mesh_cpu_s: list[float] = []
+        self._look_cpu_s: list[float] = []
+        self.time()
+        self._mesh_cpu_s, self._look_cpu_s = [], []
+
+    def time(self) -> None:
+        """Call both a few times; the first call after other work is not counted."""
+        found = self._mesh.process(self._crop).multi_face_landmarks
+        assert found, "the face of the photograph was not found"
+        for _ in range(self.NUM_MESHES):
+            self._mesh_cpu_s.append(times(lambda: self._mesh.process(self._crop))[0])
+        for _ in range(self.NUM_LOOKS):
+            self._look_cpu_s.append(times(lambda: self._look.process(self._picture))[0])
+
+    @property
+    def mesh_ms(self) -> float:
+        """Mean CPU milliseconds of one mesh."""
+        return 1000 * float(np.mean(self._mesh_cpu_s))
+
+    @property
+    def look_ms(self) -> float:
+        """Mean CPU milliseconds of one look."""
+        return 1000 * float(np.mean(self._look_cpu_s))
+
+
 def times(work) -> tuple[float, float]:
     """CPU and wall seconds of a call."""
     cpu, wall = time.process_time(), time.perf_counter()
@@ -68,9 +110,10 @@ def times(work) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def compare(uris: list[str]) -> list[Row]:
-    """Time all files both ways."""
+def compare(uris: list[str]) -> tuple[list[Row], Networks]:
+    """Time all files both ways, and the networks alone."""
     rows = []
+    networks = Networks()
     with tempfile.TemporaryDirectory() as place:
         run = Folder(place)
         measurer = Measurer(run, build_pipeline(load_recipe("talking_portrait")))
@@ -83,6 +126,7 @@ def compare(uris: list[str]) -> list[Row]:
             if not header.num_frames:
                 continue
             decode = times(lambda uri=source.uri: bare_decode(uri))
+            networks.time()
             rows.append(
                 Row(
                     Path(source.uri).name,
@@ -93,11 +137,11 @@ def compare(uris: list[str]) -> list[Row]:
                 )
             )
         measurer.close()
-    return rows
+    return rows, networks
 
 
-def show(title: str, rows: list[Row]) -> None:
-    """Print ratio and excess."""
+def show(title: str, rows: list[Row], networks: Networks) -> None:
+    """Print ratio, excess, and the excess in calls of the networks."""
     total = {
         name: sum(getattr(row, name) for row in rows)
         for name in ("decode_cpu_s", "decode_wall_s", "measure_cpu_s", "measure_wall_s")
@@ -116,6 +160,12 @@ def show(title: str, rows: list[Row]) -> None:
     print(
         f"  CPU beyond the decode   {face_ms + frame_ms:.2f} ms a frame with one face, "
         f"{frame_ms:.2f} ms any other (least squares)"
+    )
+    mesh_ms, look_ms = networks.mesh_ms, networks.look_ms
+    print(
+        f"  one FaceMesh call {mesh_ms:.2f} ms, one look of the detector {look_ms:.2f} ms CPU in "
+        f"this run: a frame with one face costs {(face_ms + frame_ms) / mesh_ms:.2f} meshes, "
+        f"any other {frame_ms / mesh_ms:.2f}"
     )
     none = [row for row in rows if row.num_face_frames < 0.02 * row.num_frames]
     single = [row for row in rows if 0.95 < row.num_face_frames / row.num_frames < 1.05]
@@ -225,10 +275,10 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     arguments = parser.parse_args()
     if arguments.inputs:
-        show("given files", compare(find_inputs(arguments.inputs)))
+        show("given files", *compare(find_inputs(arguments.inputs)))
     if arguments.synthetic_1080p:
         with tempfile.TemporaryDirectory() as place:
-            show("synthetic 1080p", compare(synthetic_1080p(Path(place))))
+            show("synthetic 1080p", *compare(synthetic_1080p(Path(place))))
     if arguments.memory:
         for minutes in (1, 30):
             peak_memory(minutes)

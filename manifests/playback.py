@@ -1,6 +1,7 @@
 """Do a sample's video and audio play, and how long, going by what decodes and not by the header.
 
-Not here: whether the two fit each other, and what is to be seen or heard.
+Not here: whether the two fit each other, and what is to be seen or heard. PyAV is imported by the
+call: every `shards` command imports this module, and few decode.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-import av
-from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def play_video(data: bytes) -> Played | Unplayable:
     Returns:
         How long it plays, or why it does not.
     """
+    import av
+
     try:
         with av.open(io.BytesIO(data), mode="r") as container:
             if not container.streams.video:
@@ -69,6 +73,8 @@ def play_audio(data: bytes) -> Played | Unplayable:
     Returns:
         How long it plays, or why it does not.
     """
+    import av
+
     try:
         with av.open(io.BytesIO(data), mode="r") as container:
             if not container.streams.audio:

@@ -16,8 +16,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-import fsspec
-
 from manifests.errors import StorageError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
@@ -154,6 +152,8 @@ class Folder:
         """Return the filesystem (None: this machine's own) and the path of this folder on it."""
         if not _is_remote(self.url):
             return None, self.url
+        import fsspec  # takes longer to import than a local table to read
+
         try:
             fs, root = fsspec.core.url_to_fs(self.url)
         except (ValueError, ImportError) as error:

@@ -1,23 +1,25 @@
 """Following faces through the shared decode: detect seldom, mesh always.
 
-A full-range detector looks at a small picture a few times a second. Every face it finds is
-followed by a FaceMesh (refined landmarks) on a crop that moves with the face, frame after frame;
-the detector only starts tracks, confirms them and brings lost ones back. Faces are not told
-apart across cuts: that is the cutter's business, which knows the shots.
+A full-range detector looks at a small picture a few times a second. Every face it finds, and a
+detector of near faces finds again in a crop, is followed by a FaceMesh (refined landmarks) on a
+crop that moves with the face, frame after frame; the first detector only starts tracks, confirms
+them and brings lost ones back. Faces are not told apart across cuts: that is the cutter's business,
+which knows the shots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import math
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from stages.decode import FrameView
+from stages.decode import Crop, FrameView
 from stages.face_track import FaceTrack, FaceTracks
 from stages.landmarks import NUM_LANDMARKS
+from stages.mediapipe_faces import Detection, FaceRegion
 
 CROP_RATIO = 2.0
 """Side of the crop over the longer side of the face (research: 2x crops keep the whole head)."""
@@ -27,19 +29,10 @@ CROP_SIZE = 256
 
 LOWER_FACE_SIZE = 24
 _NOSE_TIP, _CHIN, _LEFT_CHEEK, _RIGHT_CHEEK = 2, 152, 234, 454
+_RIGHT_EYE_CORNER, _LEFT_EYE_CORNER = 33, 263
 
-
-@dataclass(frozen=True)
-class Detection:
-    """One detected face.
-
-    Attributes:
-        box: left, top, right, bottom in shown pixels.
-        score: confidence of the detector in [0, 1].
-    """
-
-    box: tuple[float, float, float, float]
-    score: float
+SHARPNESS_EVERY = 3
+"""Frames from one measurement of sharpness to the next, which is as good for its median."""
 
 
 class FaceDetector(Protocol):
@@ -50,13 +43,10 @@ class FaceDetector(Protocol):
 
 
 class FaceMesher(Protocol):
-    """Finds the mesh of one face in crops that follow each other."""
+    """Finds the mesh of a face whose place is about known."""
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray | None:
+    def __call__(self, picture: np.ndarray, region: FaceRegion) -> np.ndarray | None:
         """Return (478, 3) in [0, 1] of the crop's sides (z in units of its width), or ``None``."""
-
-    def close(self) -> None:
-        """Free the network."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +54,7 @@ class TrackerLimits:
     """Limits of the tracker; see ``faces.FacesSettings`` for their meaning."""
 
     detect_every_s: float
+    confirm_every_s: float
     min_score: float
     min_face_px: float
     max_tracks: int
@@ -78,12 +69,12 @@ class _LiveTrack:
     """A track that is being followed."""
 
     number: int
-    mesher: FaceMesher
     centre: np.ndarray
     side_px: float
     score: float
     last_seen_s: float
     is_lost: bool = False
+    region: FaceRegion | None = None
     num_looks: int = 1
     num_confirmed: int = 1
     pts: list[int] = field(default_factory=list)
@@ -105,12 +96,14 @@ class FaceTracker:
     def __init__(
         self,
         detector: FaceDetector,
-        new_mesher: Callable[[], FaceMesher],
+        near_detector: FaceDetector,
+        mesher: FaceMesher,
         limits: TrackerLimits,
         shown_size: tuple[int, int],
     ) -> None:
         self._detector = detector
-        self._new_mesher = new_mesher
+        self._near_detector = near_detector
+        self._mesher = mesher
         self._limits = limits
         self._width, self._height = shown_size
         self._live: list[_LiveTrack] = []
@@ -125,7 +118,9 @@ class FaceTracker:
         self._frame_pts.append(frame.pts)
         if frame.time_s >= self._next_look_s:
             self._look(frame)
-            self._next_look_s = frame.time_s + self._limits.detect_every_s
+            all_followed = self._live and not any(track.is_lost for track in self._live)
+            wait_s = self._limits.confirm_every_s if all_followed else self._limits.detect_every_s
+            self._next_look_s = frame.time_s + wait_s
         for track in self._live:
             if not track.is_lost:
                 self._follow(track, frame)
@@ -141,10 +136,8 @@ class FaceTracker:
 
     def finish(self) -> FaceTracks:
         """Close all tracks and return those that the detector confirmed often enough."""
-        for track in self._live:
-            self._end(track)
         kept = []
-        for track in sorted(self._ended, key=lambda t: t.number):
+        for track in sorted([*self._ended, *self._live], key=lambda t: t.number):
             support = track.num_confirmed / track.num_looks
             lasts = track.last_seen_s - track.first_s
             if lasts < self._limits.min_track_s or support < self._limits.min_support_ratio:
@@ -169,14 +162,14 @@ class FaceTracker:
     def _look(self, frame: FrameView) -> None:
         picture = frame.thumbnail(self._limits.thumbnail_px)
         detections = [
-            Detection(
-                (
+            replace(
+                found,
+                box=(
                     found.box[0] * self._width,
                     found.box[1] * self._height,
                     found.box[2] * self._width,
                     found.box[3] * self._height,
                 ),
-                found.score,
             )
             for found in self._detector(picture)
             if found.score >= self._limits.min_score
@@ -202,7 +195,6 @@ class FaceTracker:
     def _start(self, detection: Detection, time_s: float) -> None:
         track = _LiveTrack(
             number=self._num_tracks,
-            mesher=self._new_mesher(),
             centre=np.zeros(2),
             side_px=0.0,
             score=detection.score,
@@ -215,37 +207,46 @@ class FaceTracker:
 
     def _follow(self, track: _LiveTrack, frame: FrameView) -> None:
         crop = frame.crop(track.centre[0], track.centre[1], track.side_px, CROP_SIZE)
-        mesh = track.mesher(crop.picture)
+        mesh = self._mesh(track, crop)
         self._num_meshed += 1
         if mesh is None:
             track.is_lost = True
             return
-        scale = np.array([crop.width_px, crop.height_px, crop.width_px], np.float32)
-        points = mesh * scale + np.array([crop.left_px, crop.top_px, 0], np.float32)
+        points = _in_picture(mesh, crop)
         low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
         if (high - low).max() < self._limits.min_face_px / 2:
             track.is_lost = True
             return
+        track.region = _region_of(points)
         track.centre = (low + high) / 2
         # The side follows slowly, so that an opening mouth does not pump the crop.
         track.side_px = 0.8 * track.side_px + 0.2 * CROP_RATIO * float((high - low).max())
         track.last_seen_s = frame.time_s
         track.pts.append(frame.pts)
-        track.landmarks.append(points.astype(np.float32))
+        track.landmarks.append(points)
         track.scores.append(track.score)
         grey = cv2.cvtColor(crop.picture, cv2.COLOR_RGB2GRAY)
-        track.sharpness.append(_edge_energy(grey, mesh))
+        is_measured = len(track.sharpness) % SHARPNESS_EVERY == 0
+        track.sharpness.append(_edge_energy(grey, mesh) if is_measured else track.sharpness[-1])
         track.lower_face.append(_lower_face(grey, mesh))
+
+    def _mesh(self, track: _LiveTrack, crop: Crop) -> np.ndarray | None:
+        """Run the mesh network where the face was, or where a crop first shows it."""
+        if track.region is not None:
+            return self._mesher(crop.picture, _in_crop(track.region, crop))
+        near = next(iter(self._near_detector(crop.picture)), None)
+        if near is None:
+            return None
+        left, top, right, bottom = near.box
+        side = max(right - left, bottom - top)
+        region = FaceRegion((left + right) / 2, (top + bottom) / 2, side, near.roll_rad)
+        return self._mesher(crop.picture, region)
 
     def _end_lost(self, time_s: float) -> None:
         for track in list(self._live):
             if track.is_lost and time_s - track.last_seen_s > self._limits.lost_after_s:
                 self._live.remove(track)
-                self._end(track)
-
-    def _end(self, track: _LiveTrack) -> None:
-        track.mesher.close()
-        self._ended.append(track)
+                self._ended.append(track)
 
 
 def _aim(track: _LiveTrack, box: tuple[float, float, float, float]) -> None:
@@ -253,6 +254,32 @@ def _aim(track: _LiveTrack, box: tuple[float, float, float, float]) -> None:
     # The detector's box ends at the brows; the mesh reaches the upper forehead.
     track.centre = np.array([(left + right) / 2, (top + bottom) / 2 - 0.1 * (bottom - top)])
     track.side_px = CROP_RATIO * max(right - left, bottom - top)
+    track.region = None
+
+
+def _in_picture(mesh: np.ndarray, crop: Crop) -> np.ndarray:
+    """A mesh of a crop, in shown pixels."""
+    scale = np.array([crop.width_px, crop.height_px, crop.width_px], np.float32)
+    return mesh * scale + np.array([crop.left_px, crop.top_px, 0], np.float32)
+
+
+def _in_crop(region: FaceRegion, crop: Crop) -> FaceRegion:
+    """A region in shown pixels, as seen in a crop."""
+    return FaceRegion(
+        (region.x - crop.left_px) / crop.width_px,
+        (region.y - crop.top_px) / crop.height_px,
+        region.side / crop.width_px,
+        region.roll_rad,
+    )
+
+
+def _region_of(points: np.ndarray) -> FaceRegion:
+    """Where a mesh lies: its box, and the line between the outer corners of the eyes."""
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    x, y = (low + high) / 2
+    across = points[_LEFT_EYE_CORNER] - points[_RIGHT_EYE_CORNER]
+    roll_rad = math.atan2(across[1], across[0])
+    return FaceRegion(float(x), float(y), float((high - low).max()), roll_rad)
 
 
 def _box_of(points_PC: np.ndarray) -> np.ndarray:
@@ -296,63 +323,3 @@ def _lower_face(grey: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(
         grey, cv2.getAffineTransform(source, target), (n, n), flags=cv2.INTER_LINEAR
     )
-
-
-_LANDMARK = np.dtype(
-    [("head", "u1", 2)]
-    + [item for axis in "xyz" for item in ((f"{axis}_tag", "u1"), (axis, "<f4"))]
-)
-"""A landmark on the wire: tag and length of the message, then three tagged floats."""
-
-
-def _points_of(landmarks: Any) -> np.ndarray:
-    """Points (N, 3) of a list of landmarks, read from its wire format: 20 times as fast."""
-    wire = np.frombuffer(landmarks.SerializeToString(), _LANDMARK)
-    return np.stack([wire[axis] for axis in "xyz"], axis=1)
-
-
-class MediaPipeDetector:
-    """MediaPipe's full-range BlazeFace; its model ships in the wheel."""
-
-    def __init__(self, min_score: float) -> None:
-        import mediapipe
-
-        self._graph = mediapipe.solutions.face_detection.FaceDetection(
-            model_selection=1, min_detection_confidence=min_score
-        )
-
-    def __call__(self, picture: np.ndarray) -> list[Detection]:
-        """Detect faces; boxes are in [0, 1] of the picture's sides."""
-        found: Any = self._graph.process(picture).detections or []
-        detections = []
-        for item in found:
-            box = item.location_data.relative_bounding_box
-            corners = (box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height)
-            detections.append(Detection(corners, float(item.score[0])))
-        return detections
-
-    def close(self) -> None:
-        """Free the network."""
-        self._graph.close()
-
-
-class MediaPipeMesher:
-    """MediaPipe's FaceMesh with refined lips, eyes and irises, following one face."""
-
-    def __init__(self) -> None:
-        import mediapipe
-
-        self._graph = mediapipe.solutions.face_mesh.FaceMesh(
-            static_image_mode=False, max_num_faces=1, refine_landmarks=True
-        )
-
-    def __call__(self, picture: np.ndarray) -> np.ndarray | None:
-        """Return the mesh, (478, 3) in [0, 1] of the crop, or ``None``."""
-        faces: Any = self._graph.process(picture).multi_face_landmarks
-        if not faces:
-            return None
-        return _points_of(faces[0])
-
-    def close(self) -> None:
-        """Free the network."""
-        self._graph.close()

@@ -18,20 +18,25 @@ from manifests.measurement import measured
 from manifests.reasons import Reason
 from stages.contract import ClipView, Observer, Stage, StageSettings
 from stages.face_track import FaceTrack, FaceTracks
-from stages.face_tracker import FaceTracker, MediaPipeDetector, MediaPipeMesher, TrackerLimits
+from stages.face_tracker import FaceTracker, TrackerLimits
 from stages.facts import SourceFacts, VideoFacts
 from stages.landmarks import INNER_LIP, LEFT_EYE, OUTER_LIP, RIGHT_EYE
+from stages.mediapipe_faces import MediaPipeDetector, MediaPipeMesher
 
 _MOVING_POINTS = OUTER_LIP + INNER_LIP + LEFT_EYE + RIGHT_EYE
 _UPPER_LIP, _LOWER_LIP = 13, 14
 _SYLLABLE_S = 0.16
+_NEAR_SCORE = 0.5
+"""MediaPipe's own limit, with which its FaceMesh starts on a face."""
 
 
 class FacesSettings(StageSettings):
     """How faces are found and followed.
 
     Attributes:
-        detect_every_s: time between looks of the detector; the mesh follows in between.
+        detect_every_s: time between looks of the detector while no face is followed, or one is
+            lost.
+        confirm_every_s: the same while all faces are followed by the mesh.
         min_score: a detection below is ignored.
         min_face_px: smaller detections start no track.
         max_tracks: faces followed at once, the largest first.
@@ -48,6 +53,7 @@ class FacesSettings(StageSettings):
     """
 
     detect_every_s: float = Setting(0.4, gt=0)
+    confirm_every_s: float = Setting(0.8, gt=0)
     min_score: float = Setting(0.5, ge=0, le=1)
     min_face_px: float = Setting(24, gt=0)
     max_tracks: int = Setting(4, ge=1)
@@ -127,25 +133,30 @@ class FacesStage(Stage[FacesSettings]):
     """Finds, follows and measures faces."""
 
     name = "faces"
-    version = 2
+    version = 3
     settings_type = FacesSettings
     measurement = FacesMeasurement
     gives = (FaceTracks,)
     needs = (SourceFacts,)
 
     def setup(self) -> None:
-        """Load the detector."""
-        self._detector = MediaPipeDetector(self.settings.min_score)
+        """Load the networks."""
+        self._detector = MediaPipeDetector("Full", self.settings.min_score)
+        self._near_detector = MediaPipeDetector("Short", _NEAR_SCORE)
+        self._mesher = MediaPipeMesher()
 
     def close(self) -> None:
-        """Free the detector."""
+        """Free the networks."""
         self._detector.close()
+        self._near_detector.close()
+        self._mesher.close()
 
     def observer(self, facts: SourceFacts) -> Observer:
         """Follow the faces of one source."""
         settings = self.settings
         limits = TrackerLimits(
             detect_every_s=settings.detect_every_s,
+            confirm_every_s=settings.confirm_every_s,
             min_score=settings.min_score,
             min_face_px=settings.min_face_px,
             max_tracks=settings.max_tracks,
@@ -155,7 +166,8 @@ class FacesStage(Stage[FacesSettings]):
             thumbnail_px=settings.thumbnail_px,
         )
         shown_size = (facts.video.width_px, facts.video.height_px)
-        return FaceTracker(self._detector, MediaPipeMesher, limits, shown_size)
+        networks = (self._detector, self._near_detector, self._mesher)
+        return FaceTracker(*networks, limits, shown_size)
 
     def measure(self, clips: Sequence[ClipView]) -> list[Any]:
         """Measure the face of each clip."""

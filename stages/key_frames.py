@@ -147,14 +147,16 @@ def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
     return jpeg.tobytes()
 
 
-def decode_jpeg(jpeg: bytes) -> np.ndarray:
+def decode_jpeg(jpeg: bytes, *, is_halved: bool = False) -> np.ndarray:
     """Decode a picture.
 
     Args:
         jpeg: the JPEG.
+        is_halved: at half the size, which the decoder gives for less than the whole.
 
     Returns:
         RGB (H, W, 3), uint8.
     """
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    flags = cv2.IMREAD_REDUCED_COLOR_2 if is_halved else cv2.IMREAD_COLOR
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -101,7 +101,7 @@ class OverlayStage(Stage[OverlaySettings]):
     """Finds and reads text that was drawn over the footage."""
 
     name = "overlay"
-    version = 1
+    version = 2
     settings_type = OverlaySettings
     measurement = OverlayMeasurement
     needs = (SourceFacts, FaceTracks, KeyFrames)
@@ -140,17 +140,23 @@ class OverlayStage(Stage[OverlaySettings]):
         size = (video.width_px, video.height_px)
         return measure_overlay(lines, sample_pts, track, size, self.settings)
 
+    def _searched(self, jpeg: bytes) -> np.ndarray:
+        """The picture at the size of the search; most have no text, and are never decoded whole."""
+        num_px = 1000 * self.settings.search_kpx
+        picture = decode_jpeg(jpeg, is_halved=True)
+        if picture.shape[0] * picture.shape[1] < num_px:
+            picture = decode_jpeg(jpeg)
+        ratio = math.sqrt(num_px / (picture.shape[0] * picture.shape[1]))
+        if ratio >= 1:
+            return picture
+        size = (round(picture.shape[1] * ratio), round(picture.shape[0] * ratio))
+        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
     def _search(self, frame: KeyFrame) -> list[SeenLine]:
-        picture = decode_jpeg(frame.jpeg)
-        ratio = math.sqrt(1000 * self.settings.search_kpx / (picture.shape[0] * picture.shape[1]))
-        searched = picture
-        if ratio < 1:
-            size = (round(picture.shape[1] * ratio), round(picture.shape[0] * ratio))
-            searched = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        boxes = self._detector(searched)
+        boxes = self._detector(self._searched(frame.jpeg))
         if not boxes:
             return []
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(decode_jpeg(frame.jpeg), cv2.COLOR_RGB2GRAY)
         scene = max(scene_crispness(grey, boxes), 1 / 255)
         return [
             SeenLine(frame.pts, box, line_crispness(grey, box) / scene, cut_strip(grey, box))

@@ -86,9 +86,12 @@ class TextDetector:
             Lines, the largest first.
         """
         height, width = (max(_STRIDE, round(n / _STRIDE) * _STRIDE) for n in picture.shape[:2])
-        resized = cv2.resize(picture, (width, height))[:, :, ::-1]
-        normal = (resized.astype(np.float32) - _MEAN) / _STD
-        probability = self._session.run(None, {"x": normal.transpose(2, 0, 1)[None]})[0][0, 0]
+        planes = cv2.split(cv2.resize(picture, (width, height)))[::-1]
+        normal = np.empty((1, 3, height, width), np.float32)
+        for number, plane in enumerate(planes):
+            np.subtract(plane, _MEAN[number], out=normal[0, number])
+            normal[0, number] /= _STD[number]
+        probability = self._session.run(None, {"x": normal})[0][0, 0]
         return boxes_of(probability)
 
 
@@ -133,6 +136,8 @@ def boxes_of(probability: np.ndarray) -> list[TextBox]:
     rows, columns = probability.shape
     is_text = (probability > _MIN_PROBABILITY).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(is_text)
+    if count == 1:
+        return []
     sums = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=count)
     found = []
     for label in range(1, count):

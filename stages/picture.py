@@ -1,7 +1,7 @@
 """Picture: sharpness, exposure, noise, bars, frozen and damaged pictures, motion of the camera.
 
 One observer watches every frame for stillness and damage, a few frames a second for the motion of
-the camera, and two a second for what the picture is like (:mod:`stages.picture_quality`). Clips
+the camera, and one a second for what the picture is like (:mod:`stages.picture_quality`). Clips
 are measured from that trace. Faces are no question here.
 """
 
@@ -42,7 +42,7 @@ class PictureSettings(StageSettings):
     """
 
     thumbnail_px: int = Setting(192, ge=64, le=640)
-    sample_s: float = Setting(0.5, gt=0)
+    sample_s: float = Setting(1.0, gt=0)
     camera_s: float = Setting(0.25, gt=0)
     frozen_level: float = Setting(0.6, gt=0)
     frozen_s: float = Setting(0.4, gt=0)
@@ -105,7 +105,7 @@ class PictureStage(Stage[PictureSettings]):
     """What the picture is like."""
 
     name = "picture"
-    version = 2
+    version = 3
     settings_type = PictureSettings
     measurement = PictureMeasurement
     gives = (PictureTrace,)

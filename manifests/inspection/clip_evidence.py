@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import av
 import numpy as np
 
 from manifests.errors import DatasetError, SchemaError, ShardError
@@ -98,6 +97,8 @@ def read_evidence(place: Place, clip: ClipRow) -> Evidence:
     Raises:
         SchemaError: If what is stored cannot be read.
     """
+    import av  # by the call: every `shards` command imports this module, and few decode
+
     try:
         if clip.sample is not None:
             return _packed_evidence(place, clip)
@@ -132,6 +133,8 @@ def decode_sound(flac: bytes) -> tuple[np.ndarray, int]:
     Returns:
         Samples, (N,) float32 in [-1, 1], and the sample rate in Hz.
     """
+    import av
+
     with av.open(io.BytesIO(flac), mode="r") as container:
         stream = container.streams.audio[0]
         parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(stream)]

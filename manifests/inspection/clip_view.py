@@ -9,8 +9,6 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-import pyarrow.compute as pc
-
 from manifests.gates import Gate
 from manifests.inspection.clip_evidence import read_sample_member
 from manifests.inspection.clip_rows import ClipRow
@@ -163,11 +161,9 @@ def _lineage(place: Place, clip: ClipRow) -> dict[str, Any]:
     }
     if place.run is not None:
         lineage["fingerprints"] = _fingerprints(place.run, clip)
-        sources = place.sources()
-        own = pc.equal(sources["source_id"], clip.values["source_id"])
-        for source in sources.filter(own).to_pylist():
-            if source["uri"] == clip.values["uri"]:
-                lineage["source"] = {name: source[name] for name in _SOURCE_NAMES}
+        source = place.source(clip.values["source_id"], clip.values["uri"])
+        if source is not None:
+            lineage["source"] = {name: source[name] for name in _SOURCE_NAMES}
     return lineage
 
 

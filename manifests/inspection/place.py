@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests.dataset import CLIPS_NAME, DatasetManifest, find_dataset
@@ -102,6 +103,24 @@ class Place:
             One row an input.
         """
         return self._read(self.needs_run("the table of inputs"), SOURCES_NAME, None)
+
+    def source(self, source_id: str, uri: str) -> dict[str, Any] | None:
+        """Find one row of the table of inputs, which is read once and kept.
+
+        Args:
+            source_id: Id of the source.
+            uri: Where it lies; copies of one file have one id.
+
+        Returns:
+            The row; `None` if there is none.
+        """
+        table = self._kept_sources
+        is_own = pc.and_(pc.equal(table["source_id"], source_id), pc.equal(table["uri"], uri))
+        return next(iter(table.filter(is_own).to_pylist()), None)
+
+    @cached_property
+    def _kept_sources(self) -> pa.Table:
+        return self.sources()
 
     @cached_property
     def manifest(self) -> DatasetManifest | None:

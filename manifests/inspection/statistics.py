@@ -1,13 +1,13 @@
 """How the measurements of a run are distributed, and what refused its clips.
 
-Read one column at a time, so that a million clips need little memory. Lists (curves, hashes) have
-no distribution and are left out.
+Read one column at a time by each of a few threads, so that a million clips need little memory.
+Lists (curves, hashes) have no distribution and are left out.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from manifests.errors import SchemaError
 from manifests.gates import Gate, text_of
+from manifests.inspection.distributions import histogram, quantiles
 from manifests.inspection.place import Place
 from manifests.records import ClipState
 from manifests.refusals import Refusal, refusals
@@ -144,20 +145,25 @@ def statistics(
     if by is not None:
         groups = _groups(place, by, chosen)
 
-    def summarised(name: str) -> list[NumberSummary | ValueSummary]:
-        column = _column(place, name)
-        if chosen is not None:
-            column = column.filter(pa.array(chosen))
-        own = [gate for gate in gates if gate.field.name == name]
-        unit = units.get(name, "")
-        return [
-            _summary(name, unit, part, group, own)
-            for group, rows in groups
-            for part in [column if rows is None else column.take(pa.array(rows))]
-        ]
+    def summarised(some: list[str]) -> dict[str, list[NumberSummary | ValueSummary]]:
+        found = {}
+        for name, column in _columns(place, some):
+            if chosen is not None:
+                column = column.filter(pa.array(chosen))
+            own = [gate for gate in gates if gate.field.name == name]
+            unit = units.get(name, "")
+            found[name] = [
+                _summary(name, unit, part, group, own)
+                for group, rows in groups
+                for part in [column if rows is None else column.take(pa.array(rows))]
+            ]
+        return found
 
+    by_name: dict[str, list[NumberSummary | ValueSummary]] = {}
     with ThreadPoolExecutor(_NUM_READERS) as pool:
-        fields = tuple(found for part in pool.map(summarised, names) for found in part)
+        for part in pool.map(summarised, [names[k::_NUM_READERS] for k in range(_NUM_READERS)]):
+            by_name |= part
+    fields = tuple(found for name in names for found in by_name[name])
     lasting_s = verdicts["duration_s"].to_numpy()
     is_kept = _equal(verdicts["state"], ClipState.KEPT)
     return Statistics(
@@ -186,13 +192,15 @@ def _fields_wanted(place: Place, globs: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _column(place: Place, name: str) -> pa.Array:
-    """One column; texts as a dictionary, as they are stored, so that equal ones are made once."""
+def _columns(place: Place, names: Sequence[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Columns one by one; texts as dictionaries, as they are stored, so that equal ones are one."""
     folder, file_name = place.clips_file
-    texts = [name] if pa.types.is_string(place.schema.field(name).type) else None
+    texts = [name for name in names if pa.types.is_string(place.schema.field(name).type)]
     with folder.open_read(file_name) as file:
-        column = pq.ParquetFile(file, read_dictionary=texts).read(columns=[name])[name]
-    return column.unify_dictionaries().combine_chunks()
+        parquet = pq.ParquetFile(file, read_dictionary=texts)
+        for name in names:
+            column = parquet.read(columns=[name], use_threads=False)[name]
+            yield name, column.unify_dictionaries() if name in texts else column
 
 
 def _verdicts(place: Place) -> pa.Table:
@@ -230,29 +238,28 @@ def _groups(
 
 
 def _summary(
-    name: str, unit: str, column: pa.Array, group: str | None, gates: Sequence[Gate]
+    name: str, unit: str, column: pa.ChunkedArray, group: str | None, gates: Sequence[Gate]
 ) -> NumberSummary | ValueSummary:
     kind = column.type
     if pa.types.is_boolean(kind) or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         limits = tuple(Limit(gate.bound, text_of(gate.limit), None) for gate in gates)
-        return _of_values(name, group, column, limits)
-    present = column.drop_null().to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-    values = present[np.isfinite(present)]
+        return _of_values(name, group, column.combine_chunks(), limits)
+    values = column.to_numpy().astype(np.float64, copy=False)  # a missing one is NaN
+    is_there = np.isfinite(values)
+    if not is_there.all():
+        values = values[is_there]
     bounds = [float(gate.limit) for gate in gates if isinstance(gate.limit, int | float)]
     if not len(values):
         limits = tuple(Limit(gate.bound, text_of(gate.limit), None) for gate in gates)
         nothing = (None,) * 7
         return NumberSummary(name, unit, group, 0, len(column), *nothing, (), limits)
-    values.sort()
-    tail_low, p5, median, p95, tail_high = _quantiles(
-        values, (_TAILS[0], 0.05, 0.5, 0.95, _TAILS[1])
+    lowest, tail_low, p5, median, p95, tail_high, highest = quantiles(
+        values, (0, _TAILS[0], 0.05, 0.5, 0.95, _TAILS[1], 1)
     )
     low, high = min([tail_low, *bounds]), max([tail_high, *bounds])
     if high <= low:
         low, high = low - 0.5, high + 0.5
     per_bin = NUM_BINS / (high - low)
-    inner_edges = np.linspace(low, high, NUM_BINS + 1)[1:-1]
-    before = [0, *np.searchsorted(values, inner_edges).tolist(), len(values)]
     limits = tuple(
         Limit(
             gate.bound,
@@ -269,24 +276,16 @@ def _summary(
         group=group,
         count=len(values),
         num_missing=len(column) - len(values),
-        min=float(values[0]),
+        min=lowest,
         p5=p5,
         median=median,
         p95=p95,
-        max=float(values[-1]),
+        max=highest,
         low=low,
         high=high,
-        bins=tuple(np.diff(before).tolist()),
+        bins=tuple(histogram(values, low, high, NUM_BINS)),
         limits=limits,
     )
-
-
-def _quantiles(values: np.ndarray, shares: Sequence[float]) -> list[float]:
-    """Quantiles of sorted values (V,), interpolated; numpy's own would sort them once more."""
-    places = np.multiply(shares, len(values) - 1)
-    lower = values[np.floor(places).astype(np.int64)]
-    upper = values[np.ceil(places).astype(np.int64)]
-    return (lower + (upper - lower) * (places % 1)).tolist()
 
 
 def _of_values(

@@ -10,7 +10,7 @@ def test_every_shipped_recipe_loads():
     assert "talking_portrait" in recipe_names()
     for name in recipe_names():
         recipe = load_recipe(name)
-        assert recipe.gates
+        assert recipe.gates or name == "generated"
         assert recipe.digest == check_recipe(recipe.resolved(), "again").digest
 
 
@@ -75,3 +75,12 @@ def test_the_digest_follows_what_shapes_the_dataset_and_nothing_else():
 def test_gates_of_a_disabled_stage_are_left_out():
     recipe = load_recipe("talking_portrait", ["sync.enabled=false"])
     assert not [name for name in recipe.gates if name.startswith("sync.")]
+
+
+def test_generated_clips_are_measured_whole_and_never_refused():
+    recipe, trained_on = load_recipe("generated"), load_recipe("talking_portrait")
+    assert recipe.gates == {}
+    assert recipe.clips.whole_files
+    assert not recipe.stages["dedup"].enabled
+    differ = {name for name, one in recipe.stages.items() if one != trained_on.stages[name]}
+    assert differ == {"probe", "dedup"}  # every other stage measures as it did for training

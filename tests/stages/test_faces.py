@@ -9,7 +9,7 @@ import pytest
 from manifests.span import Span
 from stages.decode import Crop
 from stages.face_track import STORED_POINTS, FaceTrack, pack_track, unpack_track
-from stages.face_tracker import Detection, FaceTracker, TrackerLimits
+from stages.face_tracker import FaceTracker, TrackerLimits
 from stages.faces import (
     FacesSettings,
     expression_motion,
@@ -21,10 +21,12 @@ from stages.faces import (
 )
 from stages.facts import VideoFacts
 from stages.landmarks import INNER_LIP, OUTER_LIP, canonical_face
+from stages.mediapipe_faces import Detection
 
 BASE = Fraction(1, 25)
 LIMITS = TrackerLimits(
     detect_every_s=0.32,
+    confirm_every_s=0.64,
     min_score=0.5,
     min_face_px=20,
     max_tracks=2,
@@ -58,7 +60,7 @@ class Scene:
         self.paths = paths
         self.time_s = 0.0
         self.num_looks = 0
-        self.centre = (0.0, 0.0)
+        self.regions = []
 
     def faces(self):
         return [face for path in self.paths if (face := path(self.time_s)) is not None]
@@ -71,24 +73,25 @@ class Scene:
             found.append(Detection(box, 0.9))
         return found
 
-    def new_mesher(self):
-        scene = self
+    def near_detector(self, picture):
+        left, top, side = self.crop
+        found = []
+        for x, y, h in self.faces():
+            if abs(x - left - side / 2) < side / 3 and abs(y - top - side / 2) < side / 3:
+                x, y, h = (x - left) / side, (y - top) / side, h / side
+                found.append(Detection((x - h / 2, y - h / 2, x + h / 2, y + h / 2), 0.9))
+        return found
 
-        class Mesher:
-            def __call__(self, picture):
-                left, top, side = scene.crop
-                for x, y, h in scene.faces():
-                    if abs(x - left - side / 2) < side / 3 and abs(y - top - side / 2) < side / 3:
-                        mesh = canonical_face() - canonical_face().mean(axis=0)
-                        mesh *= h / np.ptp(mesh[:, 1])
-                        mesh[:, :2] += np.array([x - left, y - top])
-                        return (mesh / side).astype(np.float32)
-                return None
-
-            def close(self):
-                pass
-
-        return Mesher()
+    def mesher(self, picture, region):
+        left, top, side = self.crop
+        self.regions.append((left + region.x * side, top + region.y * side, region.side * side))
+        for x, y, h in self.faces():
+            if abs(x - left - side / 2) < side / 3 and abs(y - top - side / 2) < side / 3:
+                mesh = canonical_face() - canonical_face().mean(axis=0)
+                mesh *= h / np.ptp(mesh[:, 1])
+                mesh[:, :2] += np.array([x - left, y - top])
+                return (mesh / side).astype(np.float32)
+        return None
 
     def run(self, num_frames, limits=LIMITS):
         scene = self
@@ -102,7 +105,7 @@ class Scene:
                 picture = np.zeros((size, size, 3), np.uint8)
                 return Crop(picture, x - side / 2, y - side / 2, side, side)
 
-        tracker = FaceTracker(self.detector, self.new_mesher, limits, (640, 480))
+        tracker = FaceTracker(self.detector, self.near_detector, self.mesher, limits, (640, 480))
         for number in range(num_frames):
             self.time_s = number / 25
             frame = Frame()
@@ -115,9 +118,19 @@ def test_a_face_is_followed_in_every_frame_with_few_looks():
     scene = Scene(lambda t: (200 + 60 * t, 200 + 10 * np.sin(t), 120))
     (track,) = scene.run(75).tracks
     assert track.pts.tolist() == list(range(75))
-    assert scene.num_looks <= 11
+    assert scene.num_looks <= 6
     assert np.median(track.heights_px) == pytest.approx(120, rel=0.1)
     assert track.support_ratio == 1.0
+
+
+def test_the_network_looks_where_the_face_was_in_the_frame_before():
+    scene = Scene(lambda t: (200 + 100 * t, 240, 120))
+    (track,) = scene.run(50).tracks
+    boxes = track.boxes
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    np.testing.assert_allclose([r[:2] for r in scene.regions[1:]], centres[:-1], atol=0.01)
+    np.testing.assert_allclose([r[2] for r in scene.regions[1:]], sides[:-1], atol=0.01)
 
 
 def test_two_faces_give_two_tracks_and_the_limit_holds():

@@ -106,12 +106,15 @@ class AudioEncoder(Protocol):
     width: int
 
     def encode(self, pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-        """Return features [F, S, D], F = num_frames, feature f centred on frame f of the video.
+        """Encode a recording, feature f centred on frame f of the video.
 
         Args:
             pcm_N: mono sound at 16 kHz in [-1, 1], starting with frame 0; sound that is shorter
                 than the frames is silence beyond its end.
             num_frames: F.
             fps: frames a second of the video.
+
+        Returns:
+            Features [F, S, D], F = num_frames.
         """
         ...

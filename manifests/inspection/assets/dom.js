@@ -48,6 +48,10 @@ const talkreel = {};
     return `${seconds.toFixed(1)} s`;
   };
 
+  // Where in its source a clip lies.
+  talkreel.stretch = (clip) =>
+    `from ${clip.start_s.toFixed(1)} s, ${talkreel.duration(clip.duration_s)} long`;
+
   talkreel.bytes = (value) => {
     const units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let power = 0;
@@ -73,9 +77,13 @@ const talkreel = {};
 
   talkreel.limitText = (gate) => `${SIGNS[gate.bound]} ${gate.limit}`;
 
-  // What was measured where a limit failed: "521.2 (≤ 520)".
-  talkreel.gateText = (gate) =>
-    `${gate.measured === null ? "missing" : gate.measured} (${talkreel.limitText(gate)})`;
+  // What was measured where a limit failed: "521.2 (≤ 520)"; never rounded onto the limit.
+  talkreel.gateText = (gate) => {
+    const asNumber = gate.measured === null || gate.measured === "" ? NaN : Number(gate.measured);
+    const short = Number.isNaN(asNumber) ? gate.measured ?? "missing" : talkreel.number(asNumber);
+    const shown = short === String(gate.limit) ? gate.measured : short;
+    return `${shown} (${talkreel.limitText(gate)})`;
+  };
 
   talkreel.table = (head, rows, attributes) => {
     const { el } = talkreel;

@@ -1,7 +1,7 @@
 "use strict";
 // The list of clips: only what is in sight is in the document, and its rows are fetched in pages.
 (() => {
-  const { el, name, fileName, duration, count } = talkreel;
+  const { el, name, fileName, stretch, count } = talkreel;
   const PAGE = 100;
   const MAX_PAGES = 40;
   const ROW_PX = 84;
@@ -98,7 +98,7 @@
           el("div", { class: "title" }, mark ? el("span", { class: `mark ${mark}`,
             "aria-label": `flagged ${mark}` }, mark === "good" ? "✓" : "✗") : null,
           name(fileName(row.uri))),
-          el("div", { class: "quiet" }, `${row.start_s.toFixed(1)} s, ${duration(row.duration_s)}` +
+          el("div", { class: "quiet" }, stretch(row) +
             (row.track ? `, track ${row.track}` : "")),
           gate
             ? el("div", { class: "why" }, el("b", {}, gate.reason), ` ${talkreel.gateText(gate)}`,

@@ -335,8 +335,8 @@
       const why = verdict.failed_gates.map((gate) => el("li", {}, el("b", {}, gate.reason),
         ` ${gate.field} ${gateText(gate)}`));
       this.side.append(el("section", { class: "card small" },
-        el("h3", {}, why.length ? "Rejected for" : "Caption"),
-        why.length ? el("ul", {}, why) : null,
+        why.length ? [el("h3", {}, "Rejected for"), el("ul", {}, why)] : [],
+        about.caption || about.transcript ? el("h3", {}, "Caption") : null,
         about.caption ? el("p", { class: "caption" }, name(about.caption, { title: null })) : null,
         about.transcript && !about.transcript.words.length
           ? el("p", { class: "caption" }, "“", name(about.transcript.text, { title: null }), "”") : null));

@@ -1,7 +1,7 @@
 "use strict";
 // The page that `shards report` writes: everything in one file, nothing to ask for.
 (() => {
-  const { el, name, fileName, duration, count, plural, histogram, axis, number, place,
+  const { el, name, fileName, stretch, count, plural, histogram, axis, number, place,
     gateText } = talkreel;
   const data = JSON.parse(document.getElementById("data").textContent);
 
@@ -10,7 +10,7 @@
     return el("figure", {},
       el("img", { src: clip.picture, alt: clip.caption || "", loading: "lazy" }),
       el("figcaption", {}, el("b", {}, name(fileName(clip.uri), { title: clip.uri })),
-        el("div", { class: "quiet" }, `${clip.start_s.toFixed(1)} s, ${duration(clip.duration_s)}`),
+        el("div", { class: "quiet" }, stretch(clip)),
         first
           ? el("div", {}, `${first.field} ${gateText(first)}`,
             others.length ? el("span", { class: "quiet" }, ` and ${others.length} more`) : null)
