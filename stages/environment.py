@@ -97,6 +97,22 @@ def lacks(packages: Iterable[str], weights: Iterable[str], how: str) -> str | No
     return "; ".join(parts) or None
 
 
+def is_downloaded(repo: str, revision: str = "main", file: str = "config.json") -> bool:
+    """Tell whether a model of the Hugging Face Hub is in its cache on this machine.
+
+    Args:
+        repo: repository, ``owner/name``.
+        revision: commit or branch.
+        file: the file that is looked for.
+
+    Returns:
+        Whether that file is there; a download that broke off may lack others.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repo, file, revision=revision), str)
+
+
 def torch_device(device: str) -> str:
     """Where a network runs.
 

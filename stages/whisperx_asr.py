@@ -22,7 +22,7 @@ import numpy as np
 
 from stages.asr import Device, Heard, Sound, language_of, pieces_of
 from stages.diarisation import Diariser, speaker_of
-from stages.environment import torch_device
+from stages.environment import is_downloaded, torch_device
 from stages.errors import StageError
 from stages.pcm import SAMPLE_RATE_HZ
 from stages.weights_cache import cache_dir
@@ -245,15 +245,6 @@ class WhisperX:
             else:
                 self._aligners[language] = None
         return self._aligners[language]
-
-
-def is_downloaded(name: str) -> bool:
-    """Tell whether a model of the Hub, or a folder, is on this machine."""
-    if Path(name).is_dir():
-        return True
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(name, "model.safetensors"), str)
 
 
 def _score(word: dict[str, Any]) -> float | None:
