@@ -138,6 +138,7 @@ def read_clip(
             (bucket.width_px, bucket.height_px),
             face.box(first, length),
             is_mirrored,
+            settings.face_height_ratio,
         )
         pcm_N = read_sound(member(members, "flac"), header.num_frames, header.fps)
         frames_CTHW = video.read(first, length, fit, work)

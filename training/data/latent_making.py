@@ -86,6 +86,7 @@ class Making:
                 "picture_ratio",
                 "flip_ratio",
                 "speech_crops",
+                "face_height_ratio",
             },
         )
         return {

@@ -27,6 +27,8 @@ class DataSettings(BaseModel):
             a draw, in half of the epochs once more.
         picture_ratio: share of the clips that are shown as a single frame, drawn anew each epoch.
         flip_ratio: share of the clips that are mirrored, drawn anew each epoch.
+        face_height_ratio: share of the height that a face is brought to by scaling up; 0 keeps the
+            framing of the clips.
         speech_crops: place the crop where words are spoken, if the transcript tells.
         check: what is asked of every shard before the start: that its size is right, or its
             SHA-256 too, which reads everything.
@@ -44,6 +46,7 @@ class DataSettings(BaseModel):
     sources: tuple[Source, ...] = (Source(),)
     picture_ratio: float = Setting(default=0.0, ge=0, le=1)
     flip_ratio: float = Setting(default=0.5, ge=0, le=1)
+    face_height_ratio: float = Setting(default=0.0, ge=0, le=1)
     speech_crops: bool = True
     check: Literal["size", "sha256"] = "size"
     max_bad_ratio: float = Setting(default=0.02, ge=0, le=1)

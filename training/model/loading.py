@@ -19,24 +19,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 from safetensors.torch import save_file
 
 from training.errors import ModelError
-from training.model.initialise import initial_value
+from training.model.building import (
+    fill,
+    finished,
+    initialise,
+    is_adapter_key,
+    on_meta,
+    shapes_of,
+)
 from training.model.spec import AdapterSpec, BaseFromNothing
 from training.model.transformer import AudioWanTransformer3DModel
 from training.model.transformer_checks import BASE_CLASSES, INPUT_CHANNELS, check_base_config
 from training.model.weight_files import (
-    WeightFiles,
     check_keys,
     find_weights,
     read_config,
     read_weights,
+    write_weights,
 )
-
-ADAPTER_PREFIXES = ("audio_projector.", "audio_blocks.")
-"""Keys that are ours; every other key is the base's."""
 
 _ADAPTER_STEM = "adapter"
 _ADAPTER_CONFIG = "adapter.json"
@@ -81,7 +84,7 @@ def adapt_base(
     config = read_config(folder)
     check_base_config(config, str(folder / "config.json"))
     known = inspect.signature(AudioWanTransformer3DModel.__init__).parameters
-    model = _on_meta(
+    model = on_meta(
         {
             **{key: value for key, value in config.items() if key in known},
             **_adapter_config(adapter, audio_num_layers, audio_feature_width),
@@ -90,11 +93,11 @@ def adapt_base(
         str(folder),
     )
     found = find_weights(folder)
-    wanted = {key: shape for key, shape in _shapes(model).items() if not is_adapter_key(key)}
+    wanted = {key: shape for key, shape in shapes_of(model).items() if not is_adapter_key(key)}
     check_keys(found, wanted, ignored=tuple(model._keys_to_ignore_on_load_unexpected))
-    _fill(model, found, wanted, device, dtype)
+    fill(model, found, wanted, device, dtype)
     initialise(model, seed, device, dtype, adapter_only=True)
-    return _finished(model, device)
+    return finished(model, device)
 
 
 def transformer_from_nothing(
@@ -139,24 +142,34 @@ def transformer_from_nothing(
         "base_family": sizes.family,
         **_adapter_config(adapter, audio_num_layers, audio_feature_width),
     }
-    model = _on_meta(config, "a transformer from nothing")
+    model = on_meta(config, "a transformer from nothing")
     initialise(model, seed, device, dtype)
-    return _finished(model, device)
+    return finished(model, device)
 
 
 def save_transformer(
     model: AudioWanTransformer3DModel,
     folder: Path,
     state: Mapping[str, torch.Tensor] | None = None,
+    max_shard_size: str = "5GB",
 ) -> None:
     """Write a whole transformer in diffusers layout, as safetensors.
 
     Args:
         model: whose configuration is written, and whose weights if `state` is ``None``.
         folder: where.
-        state: weights gathered from several devices.
+        state: weights gathered from several devices, or averaged.
+        max_shard_size: of a file.
+
+    Raises:
+        ModelError: the weights are not this model's.
     """
-    model.save_pretrained(folder, state_dict=dict(state) if state else None)
+    weights = model.state_dict() if state is None else state
+    if weights.keys() != model.state_dict().keys():
+        odd = sorted(weights.keys() ^ model.state_dict().keys())
+        raise ModelError(f"{folder}: {len(odd)} weights too many or too few, first {odd[0]}")
+    write_weights(folder, weights, max_shard_size)
+    model.save_config(folder)
 
 
 def load_transformer(
@@ -182,12 +195,12 @@ def load_transformer(
             "model; a base is loaded with adapt_base, an adapter with load_adapter"
         )
     known = inspect.signature(AudioWanTransformer3DModel.__init__).parameters
-    model = _on_meta({key: value for key, value in config.items() if key in known}, str(folder))
+    model = on_meta({key: value for key, value in config.items() if key in known}, str(folder))
     found = find_weights(folder)
-    wanted = _shapes(model)
+    wanted = shapes_of(model)
     check_keys(found, wanted)
-    _fill(model, found, wanted, device, dtype)
-    return _finished(model, device)
+    fill(model, found, wanted, device, dtype)
+    return finished(model, device)
 
 
 def save_adapter(
@@ -200,7 +213,7 @@ def save_adapter(
     Args:
         model: whose adapter is written.
         folder: where.
-        state: weights gathered from several devices; others than the adapter's are left out.
+        state: weights gathered from several devices, or averaged; only the adapter's are taken.
     """
     folder.mkdir(parents=True, exist_ok=True)
     source = model.state_dict() if state is None else state
@@ -238,46 +251,12 @@ def load_adapter(model: AudioWanTransformer3DModel, folder: Path) -> None:
                 "and the audio encoder it was trained with"
             )
     found = find_weights(folder, _ADAPTER_STEM)
-    wanted = {key: shape for key, shape in _shapes(model).items() if is_adapter_key(key)}
+    wanted = {key: shape for key, shape in shapes_of(model).items() if is_adapter_key(key)}
     check_keys(found, wanted)
     own_state = model.state_dict()
     with torch.no_grad():
         for key, tensor in read_weights(found, wanted):
             own_state[key].copy_(tensor)
-
-
-def is_adapter_key(key: str) -> bool:
-    """Whether a parameter is the adapter's and not the base's.
-
-    Args:
-        key: name of the parameter.
-
-    Returns:
-        True for ``audio_projector.*`` and ``audio_blocks.*``.
-    """
-    return key.startswith(ADAPTER_PREFIXES)
-
-
-def initialise(
-    model: AudioWanTransformer3DModel,
-    seed: int,
-    device: torch.device | str,
-    dtype: torch.dtype,
-    *,
-    adapter_only: bool = False,
-) -> None:
-    """Write new weights over a model's, on the meta device or not; each depends on seed and key.
-
-    Args:
-        model: whose weights.
-        seed: of the weights.
-        device: where they go.
-        dtype: of the weights but for those that the base keeps in fp32.
-        adapter_only: whether the base keeps its own.
-    """
-    for key, shape in _shapes(model).items():
-        if is_adapter_key(key) or not adapter_only:
-            _place(model, key, initial_value(key, shape, seed), device, dtype)
 
 
 def _adapter_config(
@@ -288,60 +267,3 @@ def _adapter_config(
         "audio_num_layers": audio_num_layers,
         "audio_feature_width": audio_feature_width,
     }
-
-
-def _on_meta(config: dict[str, Any], place: str) -> AudioWanTransformer3DModel:
-    layers, num_layers = config.get("audio_layers"), config.get("num_layers", 40)
-    if layers is not None:
-        outside = [layer for layer in layers if not 0 <= layer < num_layers]
-        if outside or len(set(layers)) != len(layers) or not layers:
-            raise ModelError(
-                f"{place}: audio_layers {list(layers)} for a model of {num_layers} blocks; name "
-                f"blocks from 0 to {num_layers - 1}, each once, or leave it out for all of them"
-            )
-    with torch.device("meta"):
-        return AudioWanTransformer3DModel(**config)
-
-
-def _shapes(model: AudioWanTransformer3DModel) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-
-
-def _fill(
-    model: AudioWanTransformer3DModel,
-    found: WeightFiles,
-    wanted: Mapping[str, tuple[int, ...]],
-    device: torch.device | str,
-    dtype: torch.dtype,
-) -> None:
-    for key, tensor in read_weights(found, wanted):
-        _place(model, key, tensor, device, dtype)
-
-
-def _place(
-    model: AudioWanTransformer3DModel,
-    key: str,
-    tensor: torch.Tensor,
-    device: torch.device | str,
-    dtype: torch.dtype,
-) -> None:
-    """Put a weight into the model, in fp32 where the base wants it (a part of its key says so)."""
-    in_fp32 = not set(key.split(".")).isdisjoint(model._keep_in_fp32_modules)
-    owner, _, name = key.rpartition(".")
-    placed = tensor.to(device, torch.float32 if in_fp32 else dtype)
-    setattr(model.get_submodule(owner), name, torch.nn.Parameter(placed))
-
-
-def _finished(
-    model: AudioWanTransformer3DModel, device: torch.device | str
-) -> AudioWanTransformer3DModel:
-    """Make the position tables, which no file holds, and assert that nothing is left on meta."""
-    config = model.config
-    model.rope = WanRotaryPosEmbed(
-        config.attention_head_dim, config.patch_size, config.rope_max_seq_len
-    ).to(device)
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    left = [name for name, tensor in tensors if tensor.is_meta]
-    if left:
-        raise ModelError(f"{len(left)} weights were never written, first {left[0]}")
-    return model.eval()

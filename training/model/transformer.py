@@ -21,7 +21,6 @@ import torch
 from diffusers import WanTransformer3DModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Timesteps
-from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from einops import rearrange, reduce
 from torch import nn
 
@@ -34,56 +33,10 @@ from training.model.audio_attention import (
 )
 from training.model.audio_projector import AudioProjector
 from training.model.audio_windows import FRAMES_PER_LATENT
+from training.model.transformer_block import AudioWanTransformerBlock
 from training.model.transformer_checks import check_inputs
 
 BaseFamily = Literal["wan", "skyreels_v2"]
-
-
-class AudioWanTransformerBlock(WanTransformerBlock):  # type: ignore[misc]
-    """The base's block with the audio attention between text and image attention and FFN.
-
-    It owns no parameter of its own: the audio attention is handed in.
-    """
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        temb: torch.Tensor,
-        rotary_emb: tuple[torch.Tensor, torch.Tensor],
-        audio_attention: AudioCrossAttention | None = None,
-        audio: AudioContext | None = None,
-    ) -> torch.Tensor:
-        """Run one block.
-
-        Args:
-            hidden_states: video tokens [B, N, D].
-            encoder_hidden_states: image and text tokens.
-            temb: modulation [B, 6, D].
-            rotary_emb: cosines and sines of the video's positions.
-            audio_attention: this block's audio attention, or ``None``.
-            audio: what it hears, or ``None``.
-
-        Returns:
-            Video tokens [B, N, D].
-        """
-        shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = (
-            self.scale_shift_table + temb.float()
-        ).chunk(6, dim=1)
-
-        x = (self.norm1(hidden_states.float()) * (1 + scale_sa) + shift_sa).type_as(hidden_states)
-        x = self.attn1(x, None, None, rotary_emb)
-        hidden_states = (hidden_states.float() + x * gate_sa).type_as(hidden_states)
-
-        x = self.norm2(hidden_states.float()).type_as(hidden_states)
-        hidden_states = hidden_states + self.attn2(x, encoder_hidden_states, None, None)
-
-        if audio_attention is not None and audio is not None:
-            hidden_states = hidden_states + audio_attention(hidden_states, audio)
-
-        x = (self.norm3(hidden_states.float()) * (1 + scale_ff) + shift_ff).type_as(hidden_states)
-        x = self.ffn(x)
-        return (hidden_states.float() + x.float() * gate_ff).type_as(hidden_states)
 
 
 class AudioWanTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]

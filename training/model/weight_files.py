@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from training.errors import ModelError
 
@@ -193,3 +195,27 @@ def read_weights(found: WeightFiles, keys: Iterable[str]) -> Iterator[tuple[str,
             if file not in opened:
                 opened[file] = stack.enter_context(safe_open(file, "pt"))
             yield key, opened[file].get_tensor(key)
+
+
+def write_weights(folder: Path, weights: Mapping[str, torch.Tensor], max_shard_size: str) -> None:
+    """Write weights in diffusers layout; what lay there under these names is removed first.
+
+    Args:
+        folder: where.
+        weights: by key, on any device.
+        max_shard_size: of a file; more than one get an index, which is written last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f"{STEM}*.safetensors*"):
+        stale.unlink()
+    split = split_torch_state_dict_into_shards(
+        dict(weights),
+        filename_pattern=STEM + "{suffix}.safetensors",
+        max_shard_size=max_shard_size,
+    )
+    for name, keys in split.filename_to_tensors.items():
+        tensors = {key: weights[key].detach().cpu().contiguous() for key in keys}
+        save_file(tensors, folder / name, metadata={"format": "pt"})
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / f"{STEM}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -25,12 +25,14 @@ from training.objective.seeding import generator_of
 
 AudioScope = Literal["clip", "window"]
 
+_SIZE_STEP_PX = 16
+
 
 class Trainable(StrEnum):
     """Which parameters a phase moves; the others are frozen."""
 
     ADAPTER = "adapter"
-    ADAPTER_AND_ATTENTION_LORA = "adapter_and_attention_lora"
+    ADAPTER_AND_LORA = "adapter_and_lora"
     ALL_BUT_TEXT_ATTENTION = "all_but_text_attention"
     ALL = "all"
 
@@ -58,7 +60,7 @@ class Source(_Record):
 
     Attributes:
         dataset: part of a manifest's path that names the dataset; empty means every dataset given.
-        weight: how often it is read compared with the phase's other sources.
+        weight: how often a clip is read in an epoch.
         where: bounds on measurements, as in a curation recipe's gates: ``sync.confidence`` to
             ``{min = 3}``.
     """
@@ -82,8 +84,11 @@ class Phase(_Record):
         drop: how often conditions are dropped.
         loss: weights of the loss.
         sources: clips it reads.
-        area_px: pixels of a frame, about; the bucket of each clip has its own aspect.
-        num_frames: T of the clips, 4k + 1 each; a clip takes the longest that it has frames for.
+        sizes_px: width and height of each bucket; a clip goes to the one nearest in aspect.
+        face_height_ratio: share of the height that a face is brought to by scaling up, so that a
+            small model sees lips at all; 0 keeps the framing of the clips.
+        num_frames: T of the buckets, 4k + 1 each; a clip goes to the longest that it fills.
+        picture_ratio: share of clips that are shown as a single frame.
         micro_batch: clips a device takes at once.
         accumulation: micro-batches a device takes before the optimiser moves.
         learning_rate: after the warm-up.
@@ -102,8 +107,10 @@ class Phase(_Record):
     drop: DropRates = DropRates()
     loss: LossSettings = LossSettings()
     sources: tuple[Source, ...] = (Source(),)
-    area_px: int = Field(default=480 * 832, ge=16)
+    sizes_px: tuple[tuple[int, int], ...] = ((832, 480), (480, 832), (624, 624))
+    face_height_ratio: float = Field(default=0.0, ge=0, le=1)
     num_frames: tuple[int, ...] = (81,)
+    picture_ratio: float = Field(default=0.0, ge=0, le=1)
     micro_batch: int = Field(default=1, ge=1)
     accumulation: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
@@ -115,8 +122,15 @@ class Phase(_Record):
         for name, shares in (("tasks", self.tasks), ("audio_scopes", self.audio_scopes)):
             if not shares or min(shares.values()) < 0 or sum(shares.values()) <= 0:
                 raise ValueError(f"{name}: shares have to be 0 or more, one of them above 0")
-        if not self.sources:
-            raise ValueError("sources: a phase reads at least one")
+        if not (self.sources and self.sizes_px and self.num_frames):
+            raise ValueError("sources, sizes_px and num_frames: give one of each at least")
+        for side in (side for size in self.sizes_px for side in size):
+            if side < _SIZE_STEP_PX or side % _SIZE_STEP_PX:
+                near = max(round(side / _SIZE_STEP_PX), 1) * _SIZE_STEP_PX
+                raise ValueError(
+                    f"sizes_px: {side} is no multiple of {_SIZE_STEP_PX}, 8 pixels a latent cell "
+                    f"and 2 cells a token; the nearest is {near}"
+                )
         for num_frames in self.num_frames:
             if num_frames < 1 or (num_frames - 1) % 4:
                 near = 4 * max(round((num_frames - 1) / 4), 0) + 1

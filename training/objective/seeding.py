@@ -16,7 +16,7 @@ def generator_of(*parts: int | str) -> torch.Generator:
     """Return a CPU generator that is seeded by its parts.
 
     Args:
-        parts: for instance seed of the run, step, id of the clip, name of what is drawn; one
+        *parts: for instance seed of the run, step, id of the clip, name of what is drawn; one
             purpose, one name, so that no two draws share their numbers.
 
     Returns:

@@ -123,9 +123,7 @@ def test_video_tokens_split_over_devices_hear_the_same(attention, scope):
     hidden, tokens = torch.randn(2, K * P, WIDTH), torch.randn(2, 2, K, M, AUDIO)
     context = audio_context(tokens, torch.rand(2, 2, K * P), scope, torch.arange(K), HEAD)
     whole = attention(hidden, context)
-    parts = [
-        attention(part, context.part(rank, 2)) for rank, part in enumerate(hidden.chunk(2, 1))
-    ]
+    parts = [attention(part, context.part(rank, 2)) for rank, part in enumerate(hidden.chunk(2, 1))]
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-5, atol=1e-6)
 
 

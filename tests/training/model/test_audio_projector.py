@@ -28,4 +28,6 @@ def test_tokens_are_normalised_whatever_the_encoder_s_range():
     module = projector()
     loud = module(torch.randn(1, 1, 2, 8, 3, 5) * 1000)
     torch.testing.assert_close(loud.mean(-1), torch.zeros(1, 1, 2, 4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(loud.var(-1, correction=0), torch.ones(1, 1, 2, 4), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        loud.var(-1, correction=0), torch.ones(1, 1, 2, 4), rtol=1e-3, atol=0
+    )

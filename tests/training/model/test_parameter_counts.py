@@ -8,12 +8,29 @@ from diffusers import SkyReelsV2Transformer3DModel, WanTransformer3DModel
 
 from training.model.transformer import AudioWanTransformer3DModel
 
-# SkyReels-V2 I2V 1.3B and 14B and Wan 2.1 I2V 14B (diffusers, scripts/convert_skyreelsv2_to_diffusers.py).
+# SkyReels-V2 I2V 1.3B and 14B, Wan 2.1 I2V 14B (diffusers,
+# scripts/convert_skyreelsv2_to_diffusers.py and convert_wan_to_diffusers.py).
 SIZES = {
-    "1.3B": dict(num_attention_heads=12, num_layers=30, ffn_dim=8960, added_kv_proj_dim=1536),
-    "14B": dict(num_attention_heads=40, num_layers=40, ffn_dim=13824, added_kv_proj_dim=5120),
+    "1.3B": {
+        "num_attention_heads": 12,
+        "num_layers": 30,
+        "ffn_dim": 8960,
+        "added_kv_proj_dim": 1536,
+    },
+    "14B": {
+        "num_attention_heads": 40,
+        "num_layers": 40,
+        "ffn_dim": 13824,
+        "added_kv_proj_dim": 5120,
+    },
 }
-BASE = dict(attention_head_dim=128, in_channels=36, out_channels=16, image_dim=1280, text_dim=4096)
+BASE = {
+    "attention_head_dim": 128,
+    "in_channels": 36,
+    "out_channels": 16,
+    "image_dim": 1280,
+    "text_dim": 4096,
+}
 
 
 def count(model: torch.nn.Module, prefix: str = "") -> int:
@@ -62,7 +79,7 @@ def test_the_14b_base_is_16_4_billion_and_the_1_3b_base_1_6():
 
 @pytest.mark.parametrize(("size", "millions"), [("1.3B", 7.1), ("14B", 60.3)])
 def test_the_adapter_costs_7_1_and_60_3_million_a_block(size, millions):
-    # research: separate q, k, v, o with 768-wide audio.
+    # Separate q, k, v and o, audio 768 wide.
     model = on_meta(AudioWanTransformer3DModel, size)
     d, head = 128 * SIZES[size]["num_attention_heads"], 128
     by_hand = (d * d + d) + 2 * (768 * d + d) + d * d + 2 * d + 2 * head

@@ -1,0 +1,127 @@
+"""From a recipe and manifests to what the loop needs; bad input is refused here, before a step.
+
+Not here: the loop itself (`loop.py`) and who starts it (`launch.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.errors import SettingError
+from training.model.components import Components, load_components, load_transformer_of
+from training.model.saved import save_components
+from training.model.spec import ModelSpec
+from training.objective.curriculum import Phase
+from training.recipe import Recipe
+from training.trainer.encoders import encoders_digest, with_codec
+from training.trainer.loop import Parts
+from training.trainer.optimizer import check_optimizer
+from training.trainer.phase_data import EncodedPhase, open_phase
+from training.trainer.world import World
+
+Preview = Callable[[nn.Module, int, Path], None]
+"""Renders validation clips with a transformer, at a step, into a folder."""
+
+
+def make_parts(
+    recipe: Recipe,
+    manifests: Sequence[str],
+    folder: Path,
+    world: World,
+    *,
+    make_preview: Callable[[Components], Preview] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Parts:
+    """Check everything that can be wrong, load the model, and hand out the parts of a run.
+
+    Args:
+        recipe: as checked.
+        manifests: paths or URLs of datasets.
+        folder: of the run.
+        world: the ranks.
+        make_preview: given the components, returns what renders validation clips.
+        say: told what is going on.
+
+    Returns:
+        The parts.
+
+    Raises:
+        SettingError: the recipe cannot run here.
+        DataError: a phase's data cannot be trained on.
+        ModelError: the base is wrong or incomplete.
+    """
+    check_optimizer(recipe.optimizer, world.device)
+    check_parallel(recipe, world)
+    spec = with_codec(recipe, manifests, folder, world, say)
+    digest = encoders_digest(spec)
+    opened = [open_phase(recipe, phase, manifests, world, digest) for phase in recipe.phases]
+    for phase, data in zip(recipe.phases, opened, strict=True):
+        say(f"phase {phase.name}: {len(data.clips)} clips, {len(data.plan(0))} batches an epoch")
+    components = load_components(spec, world.device, torch.float32)
+
+    def make_transformer() -> Any:
+        components.transformer = _transformer(recipe, spec, components, world)
+        return components.transformer
+
+    def open_data(phase: Phase) -> EncodedPhase:
+        return EncodedPhase(
+            phase,
+            open_phase(recipe, phase, manifests, world, digest),
+            components,
+            recipe.encode,
+            recipe.run.seed,
+            world.device,
+            say,
+        )
+
+    def export(transformer: nn.Module, state: dict[str, torch.Tensor], place: Path) -> None:
+        save_components(components, spec, place, whole=recipe.moves_base, state=state)
+        say(f"model written to {place}")
+
+    return Parts(
+        make_transformer=make_transformer,
+        open_data=open_data,
+        null_text_LD=components.text_encoder.encode([""])[0].to(world.device),
+        preview=make_preview(components) if make_preview else None,
+        export=export,
+    )
+
+
+def check_parallel(recipe: Recipe, world: World) -> None:
+    """Refuse what the ranks cannot do.
+
+    Args:
+        recipe: of the run.
+        world: the ranks.
+
+    Raises:
+        SettingError: context parallelism does not divide the ranks or a phase's latent frames.
+    """
+    parts = recipe.run.context_parallel
+    if parts > 1 and world.size % parts:
+        raise SettingError(
+            f"run.context_parallel = {parts}: does not divide {world.size} ranks; choose a divisor"
+        )
+
+
+def _transformer(recipe: Recipe, spec: ModelSpec, components: Components, world: World) -> Any:
+    """Load the transformer for a phase.
+
+    With several ranks into main memory: sharding moves each block's share to the device. A base
+    that never moves is loaded in the type that it is used in.
+    """
+    lower = recipe.run.precision == "bf16" and not recipe.moves_base
+    return load_transformer_of(
+        spec,
+        text_width=components.text_encoder.width,
+        image_width=components.image_encoder.width,
+        audio_num_layers=components.audio_encoder.num_layers,
+        audio_feature_width=components.audio_encoder.width,
+        device="cpu" if world.size > 1 else world.device,
+        dtype=torch.bfloat16 if lower else torch.float32,
+    )
