@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import webdataset
+from safetensors.torch import load
 
 from manifests.dataset import DatasetManifest
 from manifests.storage import Folder
@@ -95,6 +97,17 @@ def test_latents_are_a_dataset_of_the_same_kind_with_the_clips_measurements(
     data = TrainingData([str(tmp_path / "latents")], gated)
     ids = {clip.clip_id for batch in data.rest_of_epoch() for clip in batch}
     assert ids == {clip.clip_id for clip in clips[4:]}
+
+
+def test_latents_open_with_plain_webdataset(dataset: str, tmp_path: Path) -> None:
+    found = run(dataset, tmp_path)
+    shards = sorted(str(path) for path in (tmp_path / "shards").iterdir())
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False))
+    assert len(samples) == found.num_samples
+    for sample in samples:
+        tensors = load(sample["latents.safetensors"])
+        assert tensors["latent"].shape == tensors["condition.image"].shape
+        assert tensors["keep_mask.edit"].dtype == torch.uint8
 
 
 def test_an_interrupted_run_goes_on_and_leaves_the_same_bytes(dataset: str, tmp_path: Path) -> None:
