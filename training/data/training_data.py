@@ -187,6 +187,8 @@ class TrainingData:
             collate_fn=_as_it_is,
         )
         for batch in loader:
+            if batch.failure:
+                raise DataError(batch.failure)
             num_padding = sum(sample.is_padding for sample in batch.samples)
             self.books.book(len(batch.samples), num_padding, batch.bad)
             self.books.work.add(batch.work)

@@ -190,6 +190,15 @@ def test_ray_writes_the_bytes_that_one_process_writes(dataset: str, tmp_path: Pa
     run(dataset, tmp_path / "inline")
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
+        with pytest.raises(DataError, match="the Ray cluster has 1; ask for fewer workers"):
+            precompute(
+                [dataset],
+                str(tmp_path / "ray"),
+                made_encoders,
+                "model 1",
+                making(),
+                workers=Workers(engine="ray", num_workers=2),
+            )
         precompute(
             [dataset],
             str(tmp_path / "ray"),

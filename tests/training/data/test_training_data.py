@@ -235,9 +235,25 @@ def test_too_many_bad_samples_stop_the_run(tmp_path: Path) -> None:
         read_epoch(TrainingData([place], SMALL.model_copy(update={"batch_size": 1})))
 
 
-def test_storage_that_fails_in_the_middle_stops_the_run_with_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_storage_that_fails_in_the_middle_stops_the_run_in_one_line(
+    tmp_path: Path, num_workers: int
+) -> None:
     place = make_dataset(tmp_path / "d", [MadeClip(n) for n in range(3)])
-    data = TrainingData([place], SMALL)
+    data = TrainingData([place], SMALL.model_copy(update={"num_workers": num_workers}))
     shutil.rmtree(tmp_path / "d" / "shards")
-    with pytest.raises(DataError, match=r"000000\.tar.*mend the storage and resume"):
+    with pytest.raises(DataError, match=r"000000\.tar.*mend the storage and resume") as caught:
         read_epoch(data)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_ranks_share_an_epoch_and_take_equally_many_steps(dataset: str, world_size: int) -> None:
+    num_steps, read = set(), Counter()
+    for rank in range(world_size):
+        data = TrainingData([dataset], SMALL, rank=rank, world_size=world_size)
+        batches = read_epoch(data)
+        num_steps.add(len(batches))
+        read.update(s.clip_id for batch in batches for s in batch if not s.is_padding)
+    assert len(num_steps) == 1
+    assert read == {clip.clip_id: 1 for clip in CLIPS}
