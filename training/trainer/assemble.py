@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.errors import SettingError
 from training.model.components import Components, load_components, load_transformer_of
 from training.model.saved import save_components
 from training.model.spec import ModelSpec
 from training.objective.curriculum import Phase
 from training.recipe import Recipe
+from training.trainer.context_parallel import check_phase
 from training.trainer.encoders import encoders_digest, with_codec
 from training.trainer.loop import Parts
 from training.trainer.optimizer import check_optimizer
@@ -56,7 +56,9 @@ def make_parts(
         ModelError: the base is wrong or incomplete.
     """
     check_optimizer(recipe.optimizer, world.device)
-    check_parallel(recipe, world)
+    if recipe.run.context_parallel > 1:
+        for phase in recipe.phases:
+            check_phase(phase, recipe.run.context_parallel)
     spec = with_codec(recipe, manifests, folder, world, say)
     digest = encoders_digest(spec)
     opened = [open_phase(recipe, phase, manifests, world, digest) for phase in recipe.phases]
@@ -90,23 +92,6 @@ def make_parts(
         preview=make_preview(components) if make_preview else None,
         export=export,
     )
-
-
-def check_parallel(recipe: Recipe, world: World) -> None:
-    """Refuse what the ranks cannot do.
-
-    Args:
-        recipe: of the run.
-        world: the ranks.
-
-    Raises:
-        SettingError: context parallelism does not divide the ranks or a phase's latent frames.
-    """
-    parts = recipe.run.context_parallel
-    if parts > 1 and world.size % parts:
-        raise SettingError(
-            f"run.context_parallel = {parts}: does not divide {world.size} ranks; choose a divisor"
-        )
 
 
 def _transformer(recipe: Recipe, spec: ModelSpec, components: Components, world: World) -> Any:

@@ -16,7 +16,7 @@ from training.errors import SettingError, TalkError
 from training.recipe import Recipe, check_recipe
 from training.trainer.assemble import make_parts
 from training.trainer.loop import TrainingResult, train
-from training.trainer.world import World, current_world
+from training.trainer.world import World, current_world, sharing_clips
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,13 @@ def run_recipe(
         if console is not None and world.is_first:
             console.print(text, highlight=False, soft_wrap=True)
 
+    parts_a_clip = recipe.run.context_parallel
+    if world.size % parts_a_clip:
+        raise SettingError(
+            f"run.context_parallel = {parts_a_clip}: does not divide {world.size} ranks; choose a "
+            "divisor"
+        )
+    world = sharing_clips(world, parts_a_clip)
     folder = Path(job.folder)
     parts = make_parts(recipe, job.manifests, folder, world, say=say)
     return train(

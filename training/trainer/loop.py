@@ -25,6 +25,7 @@ from training.errors import SettingError
 from training.objective.curriculum import CurriculumState, Phase, advance
 from training.recipe import Recipe
 from training.trainer.checkpoint import Checkpoints, read_run, read_tensors
+from training.trainer.context_parallel import share_tokens
 from training.trainer.cost import device_peak_flops_per_s, step_flops
 from training.trainer.ema import MovingAverage
 from training.trainer.optimizer import make_optimizer, set_learning_rate
@@ -237,6 +238,7 @@ def _set_up(recipe: Recipe, parts: Parts, position: _Position, world: World) -> 
         recompute(transformer)
     if recipe.run.compile:
         compile_blocks(transformer)
+    share_tokens(transformer, world)
     shard(transformer, world, recipe.run.precision)
     moving = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
     saved = ever_moved(transformer, recipe.phases, index)
@@ -303,7 +305,7 @@ def _run_phase(
         reports.append(report)
         if progress:
             flops = step_flops(alive.transformer, batches, phase.trainable)
-            progress.meter.add(report, data_wait_s, flops * world.size)
+            progress.meter.add(report, data_wait_s, flops * world.data_size)
             if position.step % run.log_every_steps == 0:
                 progress.line(position.step, phase.name, report, learning_rate)
         checkpoints.poll()

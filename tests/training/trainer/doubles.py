@@ -107,8 +107,8 @@ class MadeData:
     def next_batches(self, step: int) -> list[EncodedBatch]:
         batches = []
         for _ in range(self.accumulation):
-            place = self.position + self.world.rank
-            self.position += self.world.size
+            place = self.position + self.world.data_rank
+            self.position += self.world.data_size
             batch = make_batch((f"clip{2 * place}", f"clip{2 * place + 1}"))
             if place == self.spoil:
                 batch.latent_BCKhw[1] = torch.nan
