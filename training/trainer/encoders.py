@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from training.data.clip_samples import ClipSample
 from training.data.latent_making import Making, PrecomputeSettings
@@ -95,7 +96,7 @@ def _make_codec(
 
 
 def encoders_digest(spec: ModelSpec) -> str:
-    """Name codec and encoders: kinds, repositories, revisions, settings, bytes of a codec's file.
+    """Name codec and encoders: kinds, repositories, revisions, settings, a fitted codec's numbers.
 
     Args:
         spec: of the model.
@@ -107,7 +108,11 @@ def encoders_digest(spec: ModelSpec) -> str:
     if isinstance(spec.base, PretrainedBase):
         parts["base"] = [spec.base.repo, spec.base.revision]
     if isinstance(spec.codec, PatchPcaCodec) and spec.codec.file is not None:
-        parts["codec"] = hashlib.sha256(spec.codec.file.read_bytes()).hexdigest()
+        # Its tensors and not its bytes: safetensors writes its header in any order.
+        tensors = hashlib.sha256()
+        for name, tensor in sorted(load_file(spec.codec.file).items()):
+            tensors.update(name.encode() + tensor.numpy().tobytes())
+        parts["codec"] = tensors.hexdigest()
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
