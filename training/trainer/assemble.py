@@ -27,6 +27,9 @@ from training.trainer.world import World
 Preview = Callable[[nn.Module, int, Path], None]
 """Renders validation clips with a transformer, at a step, into a folder."""
 
+MakePreview = Callable[[Components], Preview]
+"""Given codec and encoders, returns what renders; every rank calls it."""
+
 
 def make_parts(
     recipe: Recipe,
@@ -34,7 +37,7 @@ def make_parts(
     folder: Path,
     world: World,
     *,
-    make_preview: Callable[[Components], Preview] | None = None,
+    make_preview: MakePreview | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Parts:
     """Check everything that can be wrong, load the model, and hand out the parts of a run.
