@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
 
 
 @dataclass(frozen=True)
@@ -38,19 +36,6 @@ class PictureFit:
     scale_x: float
     scale_y: float
     is_mirrored: bool
-
-    def picture(self, frame: VideoFrame) -> np.ndarray:
-        """Scale, convert and crop one frame, (H, W, 3) uint8 RGB."""
-        scaled = frame.reformat(
-            width=self.scaled_width_px,
-            height=self.scaled_height_px,
-            format="rgb24",
-            interpolation=Interpolation.BICUBIC,
-        ).to_ndarray()
-        rows = slice(self.top_px, self.top_px + self.height_px)
-        columns = slice(self.left_px, self.left_px + self.width_px)
-        cropped = scaled[rows, columns]
-        return cropped[:, ::-1] if self.is_mirrored else cropped
 
     def points(self, points_P: np.ndarray) -> np.ndarray:
         """Move points with the picture.
@@ -96,7 +81,11 @@ def fit_picture(
     scale = cover
     if face_box is not None and face_height_ratio > 0:
         scale = max(cover, face_height_ratio * wanted_px[1] / (face_box[3] - face_box[1]))
-    scaled = (max(wanted_px[0], round(width * scale)), max(wanted_px[1], round(height * scale)))
+    # Chroma has half of the rows and columns, so sides are even.
+    scaled = [
+        max(wanted, round(side * scale / 2) * 2)
+        for side, wanted in zip(size_px, wanted_px, strict=True)
+    ]
     scales = (scaled[0] / width, scaled[1] / height)
     corner = []
     for axis in (0, 1):
