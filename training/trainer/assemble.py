@@ -12,13 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.model.components import Components, load_components, load_transformer_of
+from training.model.components import (
+    Components,
+    Encoders,
+    load_encoders,
+    load_transformer_of,
+)
 from training.model.saved import save_components
 from training.model.spec import ModelSpec
 from training.objective.curriculum import Phase
 from training.recipe import Recipe
 from training.trainer.context_parallel import check_phase
-from training.trainer.encoders import encoders_digest, with_codec
+from training.trainer.encoders import encoder_type, encoders_digest, with_codec
 from training.trainer.loop import Parts
 from training.trainer.optimizer import check_optimizer
 from training.trainer.phase_data import EncodedPhase, open_phase
@@ -67,10 +72,15 @@ def make_parts(
     opened = [open_phase(recipe, phase, manifests, world, digest) for phase in recipe.phases]
     for phase, data in zip(recipe.phases, opened, strict=True):
         say(f"phase {phase.name}: {len(data.clips)} clips, {len(data.plan(0))} batches an epoch")
-    components = load_components(spec, world.device, torch.float32)
+    encoders = load_encoders(spec, world.device, encoder_type(recipe, world.device))
+    unused = [_transformer(recipe, spec, encoders, world)]
+    components = Components(unused[0], **vars(encoders))
 
     def make_transformer() -> Any:
-        components.transformer = _transformer(recipe, spec, components, world)
+        # The first phase takes the one that was loaded to see that it can be.
+        components.transformer = (
+            unused.pop() if unused else _transformer(recipe, spec, encoders, world)
+        )
         return components.transformer
 
     def open_data(phase: Phase) -> EncodedPhase:
@@ -97,7 +107,7 @@ def make_parts(
     )
 
 
-def _transformer(recipe: Recipe, spec: ModelSpec, components: Components, world: World) -> Any:
+def _transformer(recipe: Recipe, spec: ModelSpec, encoders: Encoders, world: World) -> Any:
     """Load the transformer for a phase.
 
     With several ranks into main memory: sharding moves each block's share to the device. A base
@@ -106,10 +116,10 @@ def _transformer(recipe: Recipe, spec: ModelSpec, components: Components, world:
     lower = recipe.run.precision == "bf16" and not recipe.moves_base
     return load_transformer_of(
         spec,
-        text_width=components.text_encoder.width,
-        image_width=components.image_encoder.width,
-        audio_num_layers=components.audio_encoder.num_layers,
-        audio_feature_width=components.audio_encoder.width,
+        text_width=encoders.text_encoder.width,
+        image_width=encoders.image_encoder.width,
+        audio_num_layers=encoders.audio_encoder.num_layers,
+        audio_feature_width=encoders.audio_encoder.width,
         device="cpu" if world.size > 1 else world.device,
         dtype=torch.bfloat16 if lower else torch.float32,
     )

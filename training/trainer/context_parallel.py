@@ -103,14 +103,17 @@ class SharedSelfAttention:
         attention_mask: torch.Tensor | None = None,
         rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Return the attention's output for the own tokens [B, N / devices, D].
+        """Attend with own queries to everybody's keys.
 
         Args:
             attn: Wan's attention.
-            hidden_states: own tokens.
+            hidden_states: own tokens [B, N / devices, D].
             encoder_hidden_states: ``None``, for it is self-attention.
             attention_mask: ``None``.
             rotary_emb: cosines and sines of the own tokens' positions.
+
+        Returns:
+            What is heard, for the own tokens.
         """
         q = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
         k = attn.norm_k(attn.to_k(hidden_states)).unflatten(2, (attn.heads, -1))
