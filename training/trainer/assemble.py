@@ -24,8 +24,8 @@ from training.objective.curriculum import Phase
 from training.recipe import Recipe
 from training.trainer.context_parallel import check_phase
 from training.trainer.encoders import encoder_type, encoders_digest, with_codec
-from training.trainer.loop import Parts
 from training.trainer.optimizer import check_optimizer
+from training.trainer.parts import Parts
 from training.trainer.phase_data import EncodedPhase, open_phase
 from training.trainer.world import World
 

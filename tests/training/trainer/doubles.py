@@ -12,7 +12,8 @@ from training.model.interfaces import Task
 from training.model.spec import LoraSpec
 from training.objective.seeding import generator_of
 from training.recipe import Recipe, check_recipe
-from training.trainer.loop import Parts, TrainingResult, train
+from training.trainer.loop import TrainingResult, train
+from training.trainer.parts import Parts
 from training.trainer.world import World
 
 TEXT, IMAGE, AUDIO = (512, 8), (4, 12), (8, 1, 6)
