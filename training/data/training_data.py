@@ -163,8 +163,9 @@ class TrainingData:
     @property
     def _order(self) -> dict[str, str]:
         """What the batches depend on, as texts."""
-        names = ("batch_size", "seed", "picture_ratio", "sizes_px", "num_frames", "flip_ratio")
-        named = {name: str(getattr(self.settings, name)) for name in (*names, "speech_crops")}
+        ordered = ("batch_size", "seed", "picture_ratio", "sizes_px", "num_frames")
+        cut = ("flip_ratio", "face_height_ratio", "speech_crops")
+        named = {name: str(getattr(self.settings, name)) for name in (*ordered, *cut)}
         return {"clips": f"{len(self.clips)} clips {self.clips.digest}", **named}
 
     def _planned(self) -> Iterator[PlannedBatch]:
@@ -186,6 +187,8 @@ class TrainingData:
             collate_fn=_as_it_is,
         )
         for batch in loader:
+            if batch.failure:
+                raise DataError(batch.failure)
             num_padding = sum(sample.is_padding for sample in batch.samples)
             self.books.book(len(batch.samples), num_padding, batch.bad)
             self.books.work.add(batch.work)
