@@ -127,7 +127,7 @@ def generate_file(
     if image is not None and video is not None:
         raise InputError(f"{image} and {video}: begin with a portrait or go on from a video")
     portrait = None
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"fps": Fraction(settings.fps)}
     if image is not None:
         portrait = _portrait(image, size, settings, pipeline, notices, face_check, len(audio))
     elif video is not None:
