@@ -85,7 +85,7 @@ class GenerationSettings(BaseModel):
         offload: where weights wait.
         layerwise_casting: keep weights in 8 bits, compute in 16.
         preview_every: steps between previews.
-        crf: of the written video; ``None``: 17, and 8 for an edit.
+        crf: of the written video; ``None``: 17, and 5 for an edit.
         chroma: colour resolution of the written video.
     """
 

@@ -156,12 +156,15 @@ def take_of(parts: Components, wishes: Wishes) -> Take:
     return take
 
 
-def take_of_edit(parts: Components, wishes: EditWishes) -> Take:
+def take_of_edit(
+    parts: Components, wishes: EditWishes, *, with_source_latents: bool = False
+) -> Take:
     """Turn wishes for an edit into conditions.
 
     Args:
         parts: the model.
         wishes: what the source is to say instead.
+        with_source_latents: encode the source itself too, for sampling that looks at it.
 
     Returns:
         The take; it ends with the source or with the sound, whichever is shorter.
@@ -187,7 +190,14 @@ def take_of_edit(parts: Components, wishes: EditWishes) -> Take:
         num_frames=num_frames,
         skip_frames=0,
         num_latents=_num_latents(num_frames),
-        conditions=SourceConditions(parts.codec, wishes.source, wishes.view, regions, size),
+        conditions=SourceConditions(
+            parts.codec,
+            wishes.source,
+            wishes.view,
+            regions,
+            size,
+            with_latents=with_source_latents,
+        ),
         text=_texts(parts, wishes.prompt, wishes.negative_prompt),
         image=image_states(parts.image_encoder, wishes.view.of(rgb(first))),
         voices=_voices(parts, wishes.recordings, num_frames, fps),

@@ -56,8 +56,9 @@ class Encoding:
             raise SettingError(f"crf {self.crf}: x264 knows 0 to 51; 17 is nearly transparent")
 
 
-FAITHFUL = Encoding(crf=8, preset="medium")
-"""For edits: what is outside of the region stays beyond 45 dB PSNR from the source. Ours."""
+FAITHFUL = Encoding(crf=5, preset="medium")
+"""For edits: outside of the region every frame stays beyond 45 dB PSNR from the source. Chosen on
+the noisiest of the clips it was tried on, which at 8 fell to 43.9; usual footage reaches 48."""
 
 
 class VideoWriter:

@@ -213,5 +213,5 @@ def test_wishes_that_do_not_go_together_are_refused(pipeline):
         take_of(pipeline.parts, replace(wishes(13), given_frames=[picture()] * 5))
     with pytest.raises(SettingError, match="overlap 0"):
         sampling(overlap_latents=0)
-    with pytest.raises(SettingError, match=r"strength 0.5 without a source"):
+    with pytest.raises(SettingError, match=r"strength 0.5.*only an edit"):
         pipeline(wishes(13), sampling(strength=0.5))
