@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from training.errors import InputError
-from training.generation.audio_features import AudioFeatures, silence_like
+from training.generation.audio_features import AudioFeatures, Heard
 from training.generation.denoising import BlockInputs
 from training.generation.guidance import Condition
 from training.generation.inputs import Size, frames_for
@@ -85,10 +85,6 @@ class Take:
         heard = torch.stack(
             [v.around(span.first, num_latents, self.context_frames) for v in self.voices]
         )[None]
-        audio = {Condition.ON: heard, Condition.OFF: torch.zeros_like(heard)}
-        audio[Condition.NEGATIVE] = silence_like(heard[0], self.audio_encoder, float(self.fps))[
-            None
-        ]
         regions = None
         if self.regions is not None:
             regions = self.regions.block(span.first, num_latents)[None]
@@ -96,7 +92,7 @@ class Take:
             first_latent=span.first,
             text=self.text,
             image=self.image,
-            audio=audio,
+            audio=Heard(heard, self.audio_encoder, float(self.fps)),
             audio_region_BAKhw=regions if self.audio_in_regions else None,
             face_region_BKhw=None if regions is None else regions.amax(dim=1),
             conditions=self.conditions,
