@@ -7,7 +7,6 @@ sample's own ``face.npz`` where there is one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +43,6 @@ class FaceFinder:
         Raises:
             InputError: If MediaPipe is not installed.
         """
-        os.environ.setdefault("GLOG_minloglevel", "2")  # Its notes on every start are no news.
         try:
             from mediapipe.python.solutions import face_detection, face_mesh
         except ImportError as error:
