@@ -129,7 +129,9 @@ def place(
     """
     in_fp32 = not set(key.split(".")).isdisjoint(model._keep_in_fp32_modules)
     owner, _, name = key.rpartition(".")
-    placed = tensor.to(device, torch.float32 if in_fp32 else dtype)
+    # A copy: a tensor that a file still backs is rarely aligned, and then other kernels run, whose
+    # last bits differ.
+    placed = tensor.to(device, torch.float32 if in_fp32 else dtype, copy=True)
     setattr(model.get_submodule(owner), name, torch.nn.Parameter(placed))
 
 
