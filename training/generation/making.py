@@ -28,7 +28,7 @@ from training.generation.settings import GenerationSettings
 from training.generation.source_video import SourceVideo, rgb
 from training.generation.speed import apply
 from training.generation.tracking import regions_of
-from training.generation.video_writer import FAITHFUL, Chroma, Encoding, VideoWriter
+from training.generation.video_writer import FAITHFUL, Chroma, Encoding, VideoWriter, checked_out
 from training.generation.wishes import EditWishes, Wishes
 from training.model.interfaces import AUDIO_SAMPLE_RATE_HZ
 
@@ -120,6 +120,7 @@ def generate_file(
         InputError: If an input cannot be used.
     """
     notices = Notices()
+    checked_out(out)
     recordings = _recordings(audio, notices, voices)
     multiple_px = pipeline.size_multiple_px
     if size is not None:
@@ -127,7 +128,7 @@ def generate_file(
     if image is not None and video is not None:
         raise InputError(f"{image} and {video}: begin with a portrait or go on from a video")
     portrait = None
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"fps": Fraction(settings.fps)}
     if image is not None:
         portrait = _portrait(image, size, settings, pipeline, notices, face_check, len(audio))
     elif video is not None:
@@ -194,6 +195,7 @@ def edit_file(
         InputError: If an input cannot be used.
     """
     notices = Notices()
+    checked_out(out)
     recordings = _recordings(audio, notices, voices)
     source = SourceVideo.open(video, notices)
     track = None if face_track is None else Path(face_track)

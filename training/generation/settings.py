@@ -18,6 +18,7 @@ from training.errors import SettingError
 from training.generation.denoising import Passes, Sampling
 from training.generation.guidance import Decay, Guidance, Projection, Weight
 from training.generation.guidance_presets import AUDIO_WEIGHT, TEXT_WEIGHT, preset, with_image
+from training.generation.inputs import MAX_FPS, MIN_FPS
 from training.generation.schedulers import Solver
 
 
@@ -75,6 +76,8 @@ class GenerationSettings(BaseModel):
         replace_outside: an edit's latents outside of the region are the source's at each step.
         close_view: an edit shows the model the faces with some room instead of the whole frame,
             where they are small in it.
+        fps: frames a second where no video says otherwise; SkyReels-V2 was trained at 24, curated
+            clips have 25.
         area_px: pixels of a frame where no size is asked for; 480 x 832 is Wan's 480p.
         cache: which one.
         cache_threshold: change below which a cache skips.
@@ -82,7 +85,7 @@ class GenerationSettings(BaseModel):
         offload: where weights wait.
         layerwise_casting: keep weights in 8 bits, compute in 16.
         preview_every: steps between previews.
-        crf: of the written video; ``None``: 17, and 8 for an edit.
+        crf: of the written video; ``None``: 17, and 5 for an edit.
         chroma: colour resolution of the written video.
     """
 
@@ -109,6 +112,7 @@ class GenerationSettings(BaseModel):
     strength: float = Field(1.0, gt=0, le=1)
     replace_outside: bool = False
     close_view: bool = True
+    fps: int = Field(25, ge=MIN_FPS, le=MAX_FPS)
     area_px: int = Field(480 * 832, ge=1024)
     cache: Cache = Cache.NONE
     cache_threshold: float = Field(0.05, gt=0)

@@ -56,8 +56,29 @@ class Encoding:
             raise SettingError(f"crf {self.crf}: x264 knows 0 to 51; 17 is nearly transparent")
 
 
-FAITHFUL = Encoding(crf=8, preset="medium")
-"""For edits: what is outside of the region stays beyond 45 dB PSNR from the source. Ours."""
+FAITHFUL = Encoding(crf=5, preset="medium")
+"""For edits: outside of the region every frame stays beyond 45 dB PSNR from the source. Chosen on
+the noisiest of the clips it was tried on, which at 8 fell to 43.9; usual footage reaches 48."""
+
+
+def checked_out(path: str | Path) -> Path:
+    """Refuse a place where no film can be written.
+
+    Args:
+        path: where the film is to go.
+
+    Returns:
+        The same path.
+
+    Raises:
+        InputError: If its folder is not there, or it is a folder itself.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder; make it first")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of an mp4")
+    return path
 
 
 class VideoWriter:
@@ -89,9 +110,7 @@ class VideoWriter:
             InputError: If the folder is not there.
             SettingError: If 4:2:0 is asked for an odd size.
         """
-        self.path = Path(path)
-        if not self.path.parent.is_dir():
-            raise InputError(f"{self.path.parent}: no such folder; make it first")
+        self.path = checked_out(path)
         if encoding.chroma is Chroma.HALF and (width_px % 2 or height_px % 2):
             raise SettingError(f"{width_px}x{height_px} in 4:2:0: sides have to be even; use 4:4:4")
         self.fps = Fraction(fps)

@@ -67,7 +67,7 @@ class WindowConditions(Protocol):
         ...
 
     def source(self) -> SourcePart | None:
-        """Return the source in the present block, for an edit."""
+        """Return the source in the present block, for an edit that looks at it."""
         ...
 
 
@@ -182,6 +182,8 @@ class SourceConditions:
         view: View,
         regions: Sequence[Region],
         size: Size,
+        *,
+        with_latents: bool = False,
     ) -> None:
         """Begin to read the source.
 
@@ -191,12 +193,14 @@ class SourceConditions:
             view: the part of it that the model sees.
             regions: where it is made anew, one a speaker, in frames of this size.
             size: of the frames that the model sees.
+            with_latents: encode the source itself too, for `source`.
         """
         self._codec = codec
         self._regions = regions
         self._size = size
         self._frames = self._padded(source, view)
-        self._given_encoder, self._source_encoder = open_encoder(codec), open_encoder(codec)
+        self._given_encoder = open_encoder(codec)
+        self._source_encoder = open_encoder(codec) if with_latents else None
         self._begin = 0
         self._keep: list[torch.Tensor] = []
         self._condition: list[torch.Tensor] = []
@@ -213,16 +217,18 @@ class SourceConditions:
         for kept in (self._keep, self._condition, self._latent):
             del kept[:done]
         self._begin = first_latent
-        while len(self._latent) < num_latents:
-            self._read(self._begin + len(self._latent))
+        while len(self._keep) < num_latents:
+            self._read(self._begin + len(self._keep))
 
     def given(self, start: int, length: int) -> Given:
         """Return a window's part of the source."""
         part = slice(start - self._begin, start - self._begin + length)
         return Given(torch.cat(self._keep[part], dim=2), torch.cat(self._condition[part], dim=2))
 
-    def source(self) -> SourcePart:
+    def source(self) -> SourcePart | None:
         """Return the source's latents and the region in the present block."""
+        if not self._latent:
+            return None
         region = 1 - torch.cat(self._keep, dim=2).amin(dim=1)
         return SourcePart(torch.cat(self._latent, dim=2), region)
 
@@ -233,7 +239,8 @@ class SourceConditions:
         outside = torch.from_numpy(~mask)
         keep_THW = outside.float().expand(video.shape[2], -1, -1)
         self._condition.append(self._given_encoder.encode(torch.where(outside, video, 0.0)))
-        self._latent.append(self._source_encoder.encode(video))
+        if self._source_encoder is not None:
+            self._latent.append(self._source_encoder.encode(video))
         # A piece after the first is no whole video: its mask is that of four frames after one.
         led = keep_THW if latent == 0 else torch.cat([keep_THW[:1], keep_THW])
         keep = latent_keep_mask(led[None], self._codec.spatial_stride)

@@ -12,7 +12,7 @@ import torch
 from tests.training.generation.tiny import sampling, tiny_pipeline, voice
 from training.errors import InputError
 from training.generation.edit_view import close_view
-from training.generation.inputs import Notices, model_size
+from training.generation.inputs import Notices, Size, model_size
 from training.generation.source_video import SourceVideo, rgb
 from training.generation.tracking import regions_of
 from training.generation.video_writer import FAITHFUL, Chroma, VideoWriter
@@ -52,7 +52,7 @@ def psnr_db(a, b):
 
 
 @pytest.mark.parametrize(
-    "name", ["sv_half1.mp4", "d_portrait_9x16.mp4", "grid_bbaf2n.mpg", "d_odd_637x481_yuv444.mp4"]
+    "name", ["sv_half1.mp4", "d_noise.mp4", "grid_bbaf2n.mpg", "d_odd_637x481_yuv444.mp4"]
 )
 def test_outside_of_the_region_45_db_are_kept_after_encoding(tmp_path, name):
     wishes = edit_of(CLIPS / name)
@@ -108,6 +108,30 @@ def test_the_same_seed_gives_the_same_edit_and_replacing_latents_another():
     source = np.stack([rgb(frame) for frame in wishes.source.frames()])
     away = np.abs(first.astype(float) - source).mean()
     assert np.abs(near.astype(float) - source).mean() < away, "half of the road stays nearer"
+
+
+def test_two_speakers_get_their_own_voices():
+    source = _Head(SourceVideo.open(CLIPS / "d_split2faces_leftspeaks.mp4"), 9)
+    regions = regions_of(source, 2, Notices())
+    voices = [voice(9 / 25), voice(9 / 25, seed=1)]
+    wishes = EditWishes(voices, source, regions, close_view(regions), Size(64, 64))
+    pipeline = tiny_pipeline()
+
+    def made(wishes):
+        frames = pipeline.edit(wishes, sampling(num_steps=2))
+        return np.stack([rgb(frame) for frame in frames]).astype(int)
+
+    both = made(wishes)
+    other = made(replace(wishes, recordings=[voices[0], voice(9 / 25, seed=2)]))
+    change = np.abs(both - other).mean(axis=(0, 3))
+    first, second = (region.frame_mask(4) for region in regions)
+    assert change[second].mean() > 3 * change[first].mean()
+    assert (
+        not change[~(first | second | regions[0].frame_mask(8) | regions[1].frame_mask(8))].mean()
+        > 1
+    )
+    with pytest.raises(InputError, match="2 faces followed for 1 recordings"):
+        made(replace(wishes, recordings=voices[:1]))
 
 
 def test_a_video_without_a_face_is_refused():

@@ -8,6 +8,7 @@ import pytest
 from training.errors import InputError
 from training.generation.faces import CHIN, FOREHEAD, FaceFinder
 from training.generation.inputs import Notices, Size
+from training.generation.recording import Recording
 from training.generation.source_video import SourceVideo, rgb
 from training.generation.video_writer import Chroma, Encoding, VideoWriter
 
@@ -102,9 +103,14 @@ def test_pixels_become_square_and_deep_colour_8_bits():
 
 
 @with_clips
-def test_damage_ends_a_film_and_no_more():
+def test_damage_is_passed_over_and_time_goes_on():
     source, _ = opened(CLIPS / "d_bitrot.mp4")
-    assert 10 < len(list(source.frames(500))) < 500
+    with av.open(str(CLIPS / "d_bitrot.mp4")) as container:
+        duration_s = container.duration / 1e6
+    assert len(list(source.frames())) / 25 == pytest.approx(duration_s, abs=0.5)
+    recording = Recording.open(CLIPS / "d_bitrot.mp4", notices := Notices())
+    assert recording.duration_s == pytest.approx(duration_s, abs=0.5)
+    assert "damaged pieces" in notices.said[-1]
 
 
 @with_clips

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from tests.training.generation.tiny import tiny_pipeline, wishes
 from training.errors import SettingError
 from training.generation.settings import make_settings
-from training.generation.speed import apply
+from training.generation.speed import apply, measure_mag_ratios
 
 torch.set_num_threads(1)
 BASE = {
@@ -84,3 +86,19 @@ def test_combinations_that_cannot_be_are_refused():
     if not torch.cuda.is_available():
         with pytest.raises(SettingError, match="no GPU"):
             apply(tiny_pipeline(), make_settings("quality", {"offload": "group"}))
+
+
+def test_mag_ratios_are_those_that_diffusers_calibrates(capsys):
+    from diffusers import MagCacheConfig
+
+    pipeline = tiny_pipeline()
+    settings = make_settings("quality", BASE | {"guidance": "none"})
+    measured = measure_mag_ratios(pipeline, wishes(13), settings)
+    config = MagCacheConfig(num_inference_steps=6, calibrate=True)
+    pipeline.transformer.enable_cache(config)
+    pipeline(wishes(13), settings.sampling())
+    printed = capsys.readouterr().out
+    calibrated = json.loads(printed[printed.index("[1.0") : printed.rindex("]") + 1])
+    np.testing.assert_allclose(measured, calibrated, rtol=1e-4)
+    with pytest.raises(SettingError, match="one window"):
+        measure_mag_ratios(pipeline, wishes(41), settings)
