@@ -154,11 +154,12 @@ def frechet_distance(one_ND: np.ndarray, other_MD: np.ndarray) -> float:
     Returns:
         The distance.
     """
-    means, roots = [], []
+    means: list[np.ndarray] = []
+    roots: list[np.ndarray] = []
     for features in (one_ND, other_MD):
         means.append(features.mean(axis=0))
         centred = (features - means[-1]) / np.sqrt(len(features) - 1)
-        roots.append(np.linalg.qr(centred, mode="r"))
+        roots.append(np.asarray(np.linalg.qr(centred, mode="r")))
     shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     spread = sum(float(np.square(root).sum()) for root in roots)
     return float(np.square(means[0] - means[1]).sum() + spread - 2 * shared)
