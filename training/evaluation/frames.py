@@ -1,8 +1,8 @@
 """Frames of a video file for the metrics: one at a time, upright, on the file's own clock.
 
 A frame is never kept longer than a metric needs it, so that a clip of any length fits. Two files
-of different frame rates are compared at equal times, each with the frame that shows then. Pixels are those that
-are stored: a file whose pixels are not square is not stretched.
+of different frame rates are compared at equal times, each with the frame that shows then. Pixels
+are those that are stored: a file whose pixels are not square is not stretched.
 
 Shape letters: H W picture, C = red, green, blue.
 """

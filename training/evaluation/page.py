@@ -132,7 +132,7 @@ def _figures_card(results: Results, seed: int, has_grid: bool) -> str:
         unit = f' <span class="quiet">{escape(metric.unit)}</span>' if metric.unit else ""
         of_set = row.get("of_set")
         cells = (
-            f'<td class="number">{number_text(of_set["value"])}</td>'
+            f'<td class="number">{_interval(of_set)}</td>'
             f'<td class="number">{of_set["num_generated"]} / {of_set["num_reference"]}</td>'
             "<td></td><td></td>"
             if of_set
