@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from curation.errors import RunError
 from manifests.storage import Folder
 from stages.errors import StageError
 
@@ -74,6 +75,11 @@ def learn_sync(
         for clip in read_run(Folder(name), known)
         if not matches(clip.uri, leave_out)
     ]
+    if not clips:
+        raise RunError(
+            f"{', '.join(runs)}: no clip with a face and a sound; begin with `curate run`, gates "
+            "do not matter here"
+        )
     tell(
         f"{len(clips)} clips, {sum(clip.length_s for clip in clips):.0f} s, "
         f"{len({clip.speaker for clip in clips})} speakers"

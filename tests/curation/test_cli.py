@@ -29,7 +29,7 @@ def curate(monkeypatch, capsys, *arguments):
         (["run", "{tmp}/a.mp4", "--out", "{tmp}/file/run"], "cannot be written"),
         (["select", "{tmp}/nowhere"], "run.json"),
         (["explain", "{tmp}/nowhere", "x"], "run.json"),
-        (["learn-sync", "{tmp}", "--out", "{tmp}/x.npz"], "at least 8 speakers, there are 0"),
+        (["learn-sync", "{tmp}", "--out", "{tmp}/x.npz"], "no clip with a face and a sound"),
     ],
 )
 def test_wrong_use_is_one_line_and_code_2(monkeypatch, capsys, tmp_path, arguments, says):
