@@ -34,7 +34,7 @@ from stages.face_track import FaceTrack, FaceTracks
 from stages.lr_asd import LrAsd
 from stages.speaker_turns import Verdict, share_out, speakers, verdict_of
 from stages.speech import Voice
-from stages.sync_cca import CcaSync, SyncEstimate
+from stages.sync_estimator import SyncEstimate, SyncEstimator, SyncInput
 
 
 class SpeakerSettings(StageSettings):
@@ -92,13 +92,11 @@ class SpeakerMeasurement:
     )
 
 
-class SyncEstimator(Protocol):
-    """Compares one face's lips with one voice; see ``stages.sync``."""
+class SyncJudge(Protocol):
+    """Compares faces' lips with a voice; `SyncEstimator` is one."""
 
-    def estimate(
-        self, landmarks_TPC: Any, times_s: Any, pcm: Any, pcm_start_s: float
-    ) -> SyncEstimate:
-        """Return how they go together."""
+    def estimate(self, inputs: Sequence[SyncInput]) -> list[SyncEstimate]:
+        """Return how they go together, one result an input."""
 
 
 class SpeakerStage(Stage[SpeakerSettings]):
@@ -115,7 +113,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
     measurement = SpeakerMeasurement
     needs: tuple[type, ...] = (FaceTracks, Voice)
 
-    def __init__(self, settings: SpeakerSettings, estimator: SyncEstimator | None = None) -> None:
+    def __init__(self, settings: SpeakerSettings, estimator: SyncJudge | None = None) -> None:
         super().__init__(settings)
         self._estimator = estimator
         self._network: LrAsd | None = None
@@ -130,7 +128,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
 
     def setup(self) -> None:
         """Load the estimator of sync, and the network if it is to be used."""
-        self._estimator = self._estimator or CcaSync.load()
+        self._estimator = self._estimator or SyncEstimator.load()
         if self.uses_network:
             path = weights_path(self.settings.weights)
             self._network = LrAsd.load(path, torch_device(self.settings.device))
@@ -154,7 +152,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
     def weights_digests(self) -> tuple[str, ...]:
         """Digests of the estimator of sync, and of the network if it is used."""
         network = (weights_digest(self.settings.weights),) if self.uses_network else ()
-        return (CcaSync.weights_digest(), *network)
+        return (SyncEstimator.weights_digest(), *network)
 
     def shaping_settings(self) -> dict[str, Any]:
         """All but where the network is and runs; the weights have their digest."""
@@ -218,9 +216,8 @@ class SpeakerStage(Stage[SpeakerSettings]):
             return float("nan")
         sound_start_s = start_s - self.settings.margin_s
         sound = voice.pcm.slice(sound_start_s, start_s + length_s + self.settings.margin_s)
-        estimate = self._estimator.estimate(
-            face.landmarks_TPC[first:last], times_s[first:last], sound, sound_start_s
-        )
+        heard = SyncInput(face.landmarks_TPC[first:last], times_s[first:last], sound, sound_start_s)
+        (estimate,) = self._estimator.estimate([heard])
         return float("nan") if estimate.confidence is None else estimate.confidence
 
     def _by_network(self, view: ClipView, faces: Sequence[FaceTrack], own: int) -> dict[str, Any]:
