@@ -25,6 +25,7 @@ from training.data.clip_samples import ClipSample
 from training.data.settings import DataSettings
 from training.data.training_data import TrainingData
 from training.errors import DataError
+from training.objective.curriculum import Source
 
 SMALL = DataSettings(
     sizes_px=((64, 64), (96, 64)), num_frames=(5, 9, 25), batch_size=2, num_workers=0
@@ -181,6 +182,12 @@ def test_other_data_or_settings_cannot_take_over_the_state(dataset: str, tmp_pat
     ):
         with pytest.raises(DataError, match=r"was .*, is .*give the same data and settings"):
             data.load_state_dict(state)
+
+
+def test_weights_that_read_nothing_are_refused(dataset: str) -> None:
+    rarely = SMALL.model_copy(update={"sources": (Source(weight=1e-9),)})
+    with pytest.raises(DataError, match="weights of the sources add up to too little"):
+        TrainingData([dataset], rarely)
 
 
 def test_too_few_clips_for_the_ranks_are_refused(dataset: str) -> None:
