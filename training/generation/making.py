@@ -120,6 +120,7 @@ def generate_file(
         InputError: If an input cannot be used.
     """
     notices = Notices()
+    settings = settings.for_model(pipeline.spec.trained_with if pipeline.spec else None)
     checked_out(out)
     recordings = _recordings(audio, notices, voices)
     multiple_px = pipeline.size_multiple_px
@@ -134,7 +135,7 @@ def generate_file(
     elif video is not None:
         given = _end_of(SourceVideo.open(video, notices), size, settings, pipeline)
     elif size is None:
-        size = model_size(Size(832, 480), settings.area_px, multiple_px)
+        size = model_size(Size(832, 480), settings.frame_area_px, multiple_px)
     last = None
     if last_image is not None and portrait is not None:
         last = open_portrait(last_image, portrait.size, 0, multiple_px, notices).rgb_HWC
@@ -195,6 +196,7 @@ def edit_file(
         InputError: If an input cannot be used.
     """
     notices = Notices()
+    settings = settings.for_model(pipeline.spec.trained_with if pipeline.spec else None)
     checked_out(out)
     recordings = _recordings(audio, notices, voices)
     source = SourceVideo.open(video, notices)
@@ -203,7 +205,7 @@ def edit_file(
     view = close_view(regions) if settings.close_view else whole_view(source.size)
     multiple_px = pipeline.size_multiple_px
     if size is None:
-        size = model_size(view.size, settings.area_px, multiple_px, video)
+        size = model_size(view.size, settings.frame_area_px, multiple_px, video)
     else:
         size = checked_size(size, multiple_px, notices)
     film_s = regions[0].num_frames / float(source.fps)
@@ -249,7 +251,7 @@ def _portrait(
     face_check: bool,
     num_speakers: int,
 ) -> Portrait:
-    options = (image, size, settings.area_px, pipeline.size_multiple_px, notices)
+    options = (image, size, settings.frame_area_px, pipeline.size_multiple_px, notices)
     if not face_check:
         return open_portrait(*options)
     with FaceFinder() as finder:
@@ -267,7 +269,9 @@ def _end_of(
 
     import cv2
 
-    size = size or model_size(source.size, settings.area_px, pipeline.size_multiple_px, source.path)
+    size = size or model_size(
+        source.size, settings.frame_area_px, pipeline.size_multiple_px, source.path
+    )
     last: collections.deque[np.ndarray] = collections.deque(maxlen=GIVEN_FRAMES)
     num_frames = 0
     for frame in source.frames():

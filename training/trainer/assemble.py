@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from training.model.audio_windows import num_latents
 from training.model.components import (
     Components,
     Encoders,
@@ -19,7 +20,7 @@ from training.model.components import (
     load_transformer_of,
 )
 from training.model.saved import save_components
-from training.model.spec import ModelSpec
+from training.model.spec import ModelSpec, TrainedWith
 from training.objective.curriculum import Phase
 from training.recipe import Recipe
 from training.trainer.context_parallel import check_phase
@@ -95,7 +96,8 @@ def make_parts(
         )
 
     def export(transformer: nn.Module, state: dict[str, torch.Tensor], place: Path) -> None:
-        save_components(components, spec, place, whole=recipe.moves_base, state=state)
+        trained = spec.model_copy(update={"trained_with": trained_with(recipe.phases[-1])})
+        save_components(components, trained, place, whole=recipe.moves_base, state=state)
         say(f"model written to {place}")
 
     return Parts(
@@ -104,6 +106,14 @@ def make_parts(
         null_text_LD=components.text_encoder.encode([""])[0].to(world.device),
         preview=make_preview(components) if make_preview else None,
         export=export,
+    )
+
+
+def trained_with(phase: Phase) -> TrainedWith:
+    """Return the largest sizes of a phase, which a model that came out of it has seen last."""
+    return TrainedWith(
+        area_px=max(width * height for width, height in phase.sizes_px),
+        num_latents=num_latents(max(phase.num_frames)),
     )
 
 

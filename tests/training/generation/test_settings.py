@@ -3,6 +3,7 @@ import pytest
 from training.errors import SettingError
 from training.generation.guidance import Branch, Decay
 from training.generation.settings import Cache, Preset, make_settings
+from training.model.spec import TrainedWith
 
 
 @pytest.mark.parametrize("name", list(Preset))
@@ -47,3 +48,17 @@ def test_guidance_of_one_is_none_whatever_its_decay():
         "quality", {"text_guidance": 1.0, "audio_guidance": 1.0, "guidance_decay": "cosine"}
     )
     assert settings.rule().branches(0.7) == (Branch(),)
+
+
+def test_what_is_not_set_is_as_the_model_was_trained():
+    trained = TrainedWith(area_px=96 * 96, num_latents=5)
+    filled = make_settings("quality").for_model(trained)
+    assert (filled.window_latents, filled.overlap_latents, filled.area_px) == (5, 1, 96 * 96)
+    asked = make_settings("fast", {"window_latents": 9, "area_px": 4096}).for_model(trained)
+    assert (asked.window_latents, asked.overlap_latents, asked.area_px) == (9, 2, 4096)
+
+
+def test_a_model_that_says_nothing_is_used_as_wan_was_trained():
+    filled = make_settings().for_model(None)
+    assert (filled.window_latents, filled.overlap_latents) == (21, 5)
+    assert filled.area_px == 480 * 832
