@@ -187,11 +187,18 @@ def demo(
     check: Annotated[
         str | None, typer.Option(help="Run directory: compare its verdicts with the truth.")
     ] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Make one clip and portrait that are not in it.")
+    ] = False,
 ) -> None:
     """Make raw footage with known truth from parts of ordinary packages; download nothing."""
-    from curation.demo import make_demo_footage
+    from curation.demo import make_demo_footage, make_held_out
     from curation.demo_truth import compare, read_truth, truth_table
 
+    if held_out:
+        make_held_out(folder)
+        print(f"a clip and its first frame in {folder}; give their sound and picture to a model")
+        return
     if check is None:
         truths = make_demo_footage(folder)
         print(truth_table([(truth, None) for truth in truths]))

@@ -37,6 +37,12 @@ from curation.synth_voice import DEFAULT_TEXT, OTHER_TEXT, speak
 from curation.talking_clip import render_talking_clip, talking_frames, write_clip
 
 TRUTH_FILE = "truth.json"
+HELD_OUT_FILE = "held_out.mp4"
+PORTRAIT_FILE = "portrait.png"
+_HELD_OUT_TEXT = (
+    "Four painters bought a map of the moon, and now both of them move above the open window. "
+    "Perhaps you may follow the small path home before the baker opens, or wait for my brother. "
+)
 _SIZE_PX = (640, 480)
 
 
@@ -92,6 +98,28 @@ def make_demo_footage(
     listed = [dataclasses.asdict(truth) for truth in truths]
     (folder / TRUTH_FILE).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
     return tuple(truths)
+
+
+def make_held_out(folder: str | Path) -> None:
+    """Write what no demo file shows or says: a clip, and its first frame as a portrait.
+
+    A model that was trained on the demo footage is driven by its sound and compared with it.
+
+    Args:
+        folder: where; made if it is not there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    render_talking_clip(
+        folder / HELD_OUT_FILE,
+        seconds=5,
+        size=_SIZE_PX,
+        person=ANNA,
+        voice=ANNA_VOICE,
+        text=_HELD_OUT_TEXT,
+    )
+    picture = cv2.VideoCapture(str(folder / HELD_OUT_FILE)).read()[1]
+    cv2.imwrite(str(folder / PORTRAIT_FILE), picture)
 
 
 def _good_25fps(path: Path) -> None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import mediapipe as mp
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ from numpy.typing import NDArray
 from scipy.signal import correlate, resample_poly
 
 from curation.cast import ANNA, BORIS, CLARA, DAVID, EMMA
-from curation.demo import CATALOGUE, make_demo_footage
+from curation.demo import (
+    CATALOGUE,
+    HELD_OUT_FILE,
+    PORTRAIT_FILE,
+    make_demo_footage,
+    make_held_out,
+)
 from curation.face_motion import lips_for
 from curation.portrait import Person, Picture, make_portrait
 from curation.synth_voice import OTHER_TEXT, Speech, Voice, VoiceError, speak
@@ -225,3 +232,12 @@ def test_the_broken_files_are_broken_as_their_truth_says(tmp_path: Path) -> None
 def test_a_misspelt_demo_file_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"two_shots\.mp4"):
         make_demo_footage(tmp_path, only=("two_shot.mp4",))
+
+
+def test_the_held_out_clip_speaks_and_its_portrait_is_its_first_frame(tmp_path):
+    make_held_out(tmp_path)
+    with av.open(str(tmp_path / HELD_OUT_FILE)) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+        assert container.streams.audio
+    portrait = cv2.imread(str(tmp_path / PORTRAIT_FILE))[..., ::-1].astype(int)
+    assert np.abs(portrait - first).mean() < 3
