@@ -34,6 +34,7 @@ from training.model.components import load_components
 from training.model.conditions import transformer_input
 from training.model.interfaces import Task
 from training.model.saved import load_spec
+from training.objective.curriculum import Source
 from training.objective.flow import noisy_latent, velocity_target
 from training.objective.losses import cell_error, region_mean
 from training.objective.seeding import generator_of
@@ -95,9 +96,9 @@ def lip_errors(
     components = load_components(load_spec(model))
     components.transformer.eval()
     settings = data_settings(recipe, recipe.phases[0]).model_copy(
-        update={"batch_size": 1, "flip_ratio": 0.0, "picture_ratio": 0.0, "sources": ({},)}
+        update={"batch_size": 1, "flip_ratio": 0.0, "picture_ratio": 0.0, "sources": (Source(),)}
     )
-    data = TrainingData(datasets, settings.model_copy(update={"sources": ()}))
+    data = TrainingData(datasets, settings)
     clips: dict[str, list[EncodedBatch]] = {}
     for _ in range(NUM_CROPS):
         for samples in data.rest_of_epoch():

@@ -6,7 +6,7 @@ The only place of training where Ray starts something. Not here: anything that a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,13 @@ def run_with_ray(
         SettingError: the cluster has too few devices for the workers.
         TalkError: a worker refused or failed.
     """
+    # A worker has a working directory of its own.
+    folder = str(Path(job.folder).resolve())
+    manifests = tuple(
+        place if "://" in place else str(Path(place).resolve()) for place in job.manifests
+    )
+    job = replace(job, folder=folder, manifests=manifests)
+
     import ray
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -143,7 +150,7 @@ def run_with_ray(
         train_loop_config=asdict(job),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
-        run_config=RunConfig(name="talk", storage_path=str(Path(job.folder).resolve() / "ray")),
+        run_config=RunConfig(name="talk", storage_path=str(Path(folder) / "ray")),
     )
     try:
         trainer.fit()

@@ -157,3 +157,20 @@ def test_a_checkpoint_of_another_shape_is_refused_in_words(tmp_path):
         read_tensors(result.checkpoint, wanted, World(torch.device("cpu")))
     with pytest.raises(ModelError, match="not a whole checkpoint"):
         read_run(tmp_path)
+
+
+def test_recompute_changes_no_step(tmp_path):
+    plain = run(make_recipe({"steps": 3}), tmp_path / "plain")
+    again = run(make_recipe({"steps": 3}, run={"recompute": True}), tmp_path / "again")
+    assert [asdict(report) for report in again.reports] == [
+        asdict(report) for report in plain.reports
+    ]
+
+
+def test_bf16_keeps_what_moves_in_float32_and_the_loss_near(tmp_path):
+    phase = {"steps": 2, "trainable": "adapter"}
+    plain = run(make_recipe(phase), tmp_path / "plain")
+    lower = run(make_recipe(phase, run={"precision": "bf16"}), tmp_path / "lower")
+    assert lower.reports[-1].loss == pytest.approx(plain.reports[-1].loss, rel=0.02)
+    tensors = _tensors(lower.checkpoint, tmp_path)
+    assert {t.dtype for name, t in tensors.items() if name.startswith("/model/")} == {torch.float32}
