@@ -98,10 +98,10 @@ def test_diff_exits_1_only_where_it_is_asked_to(demo_run: Path, real_run: Path) 
 
 
 def test_what_if_tells_what_is_won_and_lost(demo_run: Path) -> None:
-    result = shards("what-if", demo_run, "--set", "sync.min_confidence=0.995")
+    result = shards("what-if", demo_run, "--set", "sync.min_confidence=0.99999")
     assert result.exit_code == 0
     assert "1 lost (4.8 s)" in result.stdout
-    assert "sync.confidence: min 0.5 -> 0.995" in result.stdout
+    assert "sync.confidence: min 0.5 -> 0.99999" in result.stdout
     record = read("what-if", demo_run, "--unset", "sync.min_confidence")
     assert (record["num_kept"], record["num_won"], record["won_s"]) == (4, 1, 8.0)
 

@@ -57,10 +57,10 @@ def test_verdicts_recipe_and_versions_that_changed_are_listed(
 
     record = json.loads((demo_copy / "run.json").read_text())
     recipe = check_recipe(record["recipe"], "run.json")
-    select_again(Folder(str(demo_copy)), recipe, ["sync.min_confidence=0.995"])
+    select_again(Folder(str(demo_copy)), recipe, ["sync.min_confidence=0.99999"])
     Spoilt(demo_copy).record(lambda record: record["versions"].update(av="0.0"))
     found = between(demo_run, demo_copy)
-    assert found.recipe == {"gates.sync.confidence.min": (0.5, 0.995)}
+    assert found.recipe == {"gates.sync.confidence.min": (0.5, 0.99999)}
     assert found.versions == {"av": (record["versions"]["av"], "0.0")}
     (verdict,) = found.verdicts
     assert (verdict.before, verdict.after) == ("kept", "rejected")

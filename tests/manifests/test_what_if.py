@@ -16,7 +16,7 @@ from manifests.records import ClipState
 CHANGES: tuple[tuple[str, ...], ...] = (
     (),
     ("sync.min_confidence=0.0",),
-    ("sync.min_confidence=0.995",),
+    ("sync.min_confidence=0.99999",),
     ("faces.min_height_px=1000",),
     ("sync.max_abs_offset_ms=20", "picture.min_luma_range=180"),
     ("probe.equals_video_codec='vp9'",),
@@ -62,7 +62,7 @@ def test_it_says_what_select_does_on_real_clips(
 
 def test_nothing_is_written(demo_copy: Path) -> None:
     before = {path: path.read_bytes() for path in demo_copy.rglob("*") if path.is_file()}
-    what_if(find_place(str(demo_copy)), ["sync.min_confidence=0.995"])
+    what_if(find_place(str(demo_copy)), ["sync.min_confidence=0.99999"])
     assert {path: path.read_bytes() for path in demo_copy.rglob("*") if path.is_file()} == before
 
 
@@ -125,5 +125,5 @@ def test_what_is_no_gate_is_refused(
 def test_a_dataset_alone_can_only_lose(demo_run: Path) -> None:
     place = find_place(str(demo_run / "dataset"))
     assert what_if(place).num_kept == 3
-    found = what_if(place, ["sync.min_confidence=0.995"])
+    found = what_if(place, ["sync.min_confidence=0.99999"])
     assert (found.num_won, found.num_lost) == (0, 1)
