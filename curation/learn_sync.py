@@ -11,7 +11,6 @@ import typer
 
 from curation.errors import RunError
 from manifests.storage import Folder
-from stages.errors import StageError
 
 
 def learn_sync(
@@ -53,14 +52,6 @@ def learn_sync(
     from stages.sync_examples import read_run, read_speakers
     from stages.sync_figures import calibration, confidence_held_out, table
     from stages.sync_learning import LearningSettings, learn
-
-    try:
-        import torch
-    except ImportError:
-        raise StageError(
-            "learning needs torch (using what was learned does not): pip install 'talkreel[train]'"
-        ) from None
-    torch.use_deterministic_algorithms(True)
 
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

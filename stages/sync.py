@@ -21,7 +21,7 @@ from pydantic import Field as Setting
 from manifests.measurement import measured
 from manifests.reasons import Reason
 from stages.contract import ClipView, Stage, StageSettings
-from stages.face_track import FaceTracks
+from stages.face_track import FaceTrack, FaceTracks
 from stages.speech import Voice
 from stages.sync_estimator import SyncEstimate, SyncEstimator, SyncInput
 
@@ -29,6 +29,9 @@ BELONGS, FOREIGN, UNSURE = "belongs", "foreign", "unsure"
 BELONGS_FROM, FOREIGN_BELOW = 0.5, 0.1
 """Confidences that the three verdicts part at. Ours, from the calibration on held-out speakers
 (sync_net.md)."""
+TURNED_AWAY_DEG = 45.0
+"""Beyond, half of the mouth is hidden, and a low confidence does not say that the voice is foreign.
+sync.md 3: at 25 to 40 degrees all is well, at 40 and more no clip had a sure offset."""
 
 
 class SyncSettings(StageSettings):
@@ -59,6 +62,10 @@ class SyncMeasurement:
         "probability that this voice belongs to these lips",
         low=Reason.SYNC_NOT_CONFIDENT,
         other=Reason.SYNC_UNKNOWN,
+    )
+    voice_clarity: float | None = measured(
+        "how much the sound says that lips could follow; below 1 more like music or noise",
+        low=Reason.SYNC_UNKNOWN,
     )
     verdict: str | None = measured(
         "belongs, foreign, or unsure: too little to tell by", other=Reason.SYNC_UNKNOWN
@@ -108,7 +115,19 @@ class SyncStage(Stage[SyncSettings]):
             if found.offset_ms is not None
         ]
         again = iter(self._estimator.estimate(corrected))
-        return [_record(found, None if found.offset_ms is None else next(again)) for found in first]
+        return [
+            _record(found, None if found.offset_ms is None else next(again), self._yaw_deg(view))
+            for found, view in zip(first, clips, strict=True)
+        ]
+
+    def _yaw_deg(self, view: ClipView) -> float:
+        """How far the face is turned away in the middle of the clip's frames."""
+        angles_deg = self._track(view).angles_deg[:, 0]
+        return float(np.nanmedian(np.abs(angles_deg))) if len(angles_deg) else 0.0
+
+    def _track(self, view: ClipView) -> FaceTrack:
+        tracks = view.evidence.get(FaceTracks).tracks
+        return next(t for t in tracks if t.number == view.clip.track).within(view.clip.span)
 
     def _weights(self) -> Path | None:
         return Path(self.settings.weights) if self.settings.weights else None
@@ -116,8 +135,7 @@ class SyncStage(Stage[SyncSettings]):
     def _input(self, view: ClipView, offset_s: float | None = None) -> SyncInput:
         """The clip with sound around it; or, for an offset, exactly as packing cuts it."""
         span = view.clip.span
-        tracks = view.evidence.get(FaceTracks).tracks
-        track = next(t for t in tracks if t.number == view.clip.track).within(span)
+        track = self._track(view)
         pcm = view.evidence.get(Voice).pcm
         times_s = track.times_s(span.time_base)
         if offset_s is None:
@@ -128,23 +146,35 @@ class SyncStage(Stage[SyncSettings]):
         return SyncInput(track.landmarks_TPC, times_s, sound, span.start_s)
 
 
-def verdict_of(confidence: float | None) -> str | None:
-    """Return the verdict that a confidence stands for; None for none."""
-    if confidence is None:
+def verdict_of(found: SyncEstimate, yaw_deg: float) -> str | None:
+    """Return what an estimate says; None where nothing could be compared.
+
+    A low confidence means a foreign voice only if the voice and the mouth could be made out.
+
+    Args:
+        found: the estimate.
+        yaw_deg: how far the face is turned away.
+
+    Returns:
+        `belongs`, `foreign` or `unsure`.
+    """
+    if found.confidence is None or found.voice_clarity is None:
         return None
-    if confidence >= BELONGS_FROM:
+    if found.confidence >= BELONGS_FROM:
         return BELONGS
-    return FOREIGN if confidence < FOREIGN_BELOW else UNSURE
+    is_clear = found.voice_clarity >= 1 and yaw_deg < TURNED_AWAY_DEG
+    return FOREIGN if found.confidence < FOREIGN_BELOW and is_clear else UNSURE
 
 
-def _record(found: SyncEstimate, again: SyncEstimate | None) -> SyncMeasurement:
+def _record(found: SyncEstimate, again: SyncEstimate | None, yaw_deg: float) -> SyncMeasurement:
     offset_ms = found.offset_ms
     remaining_ms = None if again is None else again.offset_ms
     return SyncMeasurement(
         offset_ms=offset_ms,
         abs_offset_ms=None if offset_ms is None else abs(offset_ms),
         confidence=found.confidence,
-        verdict=verdict_of(found.confidence),
+        voice_clarity=found.voice_clarity,
+        verdict=verdict_of(found, yaw_deg),
         score=found.score,
         margin=found.margin,
         half_disagreement_ms=found.half_disagreement_ms,

@@ -7,7 +7,7 @@ F features of the picture, B bands, P points, C = 3, X = 3 P.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -115,7 +115,7 @@ def _window(
     num_frames: int,
     pca_XF: FloatArray,
     rng: np.random.Generator,
-) -> tuple[FloatArray, ...]:
+) -> tuple[Any, ...]:
     speed = float(np.exp(rng.uniform(-SPEED_SPREAD, SPEED_SPREAD)))
     room_s = clip.length_s - num_frames / GRID_FPS * speed
     start_s = clip.times_s[0] + (rng.uniform(0, room_s) if room_s > 0 else min(0.0, room_s) / 2)

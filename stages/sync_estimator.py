@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.landmarks import LIP_MOTION, FloatArray, normalise_pose
 from stages.sync_curve import agreement, can_tell, curve_of, frames_in_common, peak_of
@@ -26,6 +27,7 @@ from stages.sync_features import (
     GRID_FPS,
     HOPS_PER_FRAME,
     MAX_LAG_FRAMES,
+    NUM_BANDS,
     OFFSETS_MS,
     audio_features,
     heard,
@@ -80,6 +82,8 @@ class SyncEstimate:
         margin: the peak minus the median of the curve.
         half_disagreement_ms: |offset of the first half - offset of the second|; large means drift
             or a cut; None below 4 s or if either half cannot tell.
+        voice_clarity: how much the sound says that lips could follow; below 1, which is the 5th
+            percentile of speakers' own voices, it is more like music or noise.
         offsets_ms: (D,) the offsets tried.
         curve: (D,) their scores; NaN where too little overlaps.
     """
@@ -89,6 +93,7 @@ class SyncEstimate:
     score: float | None
     margin: float | None
     half_disagreement_ms: float | None
+    voice_clarity: float | None
     offsets_ms: FloatArray
     curve: FloatArray
 
@@ -105,7 +110,7 @@ class Streams:
     """
 
     points_NPC: FloatArray
-    known_N: FloatArray
+    known_N: NDArray[np.bool_]
     bands_HB: FloatArray
 
 
@@ -116,12 +121,14 @@ class SyncEstimator:
     Attributes:
         networks: one or more.
         logit: weights of `evidence`.
+        clear_voice: `voice_strength` of the sound whose clarity is 1.
         learned_from: the first 16 characters of the ids of the sources that it was learned from,
             so that nobody reports figures on them by mistake.
     """
 
     networks: tuple[TwoTowers, ...]
     logit: FloatArray
+    clear_voice: float = 1.0
     learned_from: frozenset[str] = frozenset()
 
     @classmethod
@@ -137,12 +144,14 @@ class SyncEstimator:
         num = len({name.split(".")[0] for name in arrays if name.startswith("network")})
         networks = tuple(TwoTowers.from_arrays(arrays, f"network{n}.") for n in range(num))
         learned_from = frozenset(str(each) for each in arrays.get("learned_from", ()))
-        return cls(networks, np.asarray(arrays["logit"], np.float64), learned_from)
+        logit = np.asarray(arrays["logit"], np.float64)
+        return cls(networks, logit, float(arrays["clear_voice"]), learned_from)
 
     def to_arrays(self) -> dict[str, Any]:
         """Name all arrays; weights in half precision, the calibration in single."""
         arrays: dict[str, Any] = {
             "logit": np.asarray(self.logit, np.float32),
+            "clear_voice": np.float32(self.clear_voice),
             "learned_from": np.array(sorted(self.learned_from), "S16").astype("U16"),
         }
         for number, network in enumerate(self.networks):
@@ -158,7 +167,11 @@ class SyncEstimator:
 
     def estimate(self, inputs: Sequence[SyncInput]) -> list[SyncEstimate]:
         """Compare each face with its voice, as one batch; each result is as if it were alone."""
-        return [self.judge(found) for found in self.agreements([streams_of(i) for i in inputs])]
+        streams = [streams_of(each) for each in inputs]
+        return [
+            self.judge(found, self.voice_strength(each) / self.clear_voice)
+            for found, each in zip(self.agreements(streams), streams, strict=True)
+        ]
 
     def agreements(self, streams: Sequence[Streams]) -> list[FloatArray]:
         """Return how well each frame agrees with the sound at each offset, (D, N) of each input.
@@ -184,17 +197,28 @@ class SyncEstimator:
                 video_NE = (seen[number] + seen[number + len(streams)]) / 2
                 video_NE[~each.known_N] = np.nan
                 audio_ME = sounds[number]
-                known_H = np.isfinite(each.bands_HB[:, 0])
-                audio_ME[~known_H.reshape(-1, HOPS_PER_FRAME).all(axis=1)] = np.nan
+                audio_ME[~_heard_frames(each)] = np.nan
                 found.append(agreement(video_NE, audio_ME))
             total = found if not total else [a + b for a, b in zip(total, found, strict=True)]
         return [each / len(self.networks) for each in total]
 
-    def judge(self, agreement_DN: FloatArray) -> SyncEstimate:
+    def voice_strength(self, streams: Streams) -> float:
+        """Return how far the vectors of a sound spread about their mean, over all networks."""
+        known_N = _heard_frames(streams)
+        if not known_N.any():
+            return 0.0
+        features = audio_features(streams.bands_HB)
+        spreads = [
+            network.embed_audio([features])[0][known_N].var(axis=0).sum()
+            for network in self.networks
+        ]
+        return float(np.sqrt(np.mean(spreads)))
+
+    def judge(self, agreement_DN: FloatArray, voice_clarity: float = 1.0) -> SyncEstimate:
         """Make the estimate of one input's agreement."""
         curve = curve_of(agreement_DN)
         if not can_tell(curve):
-            return SyncEstimate(None, None, None, None, None, OFFSETS_MS, curve)
+            return SyncEstimate(None, None, None, None, None, None, OFFSETS_MS, curve)
         offset_ms, score, margin = peak_of(curve)
         return SyncEstimate(
             offset_ms=offset_ms,
@@ -202,6 +226,7 @@ class SyncEstimator:
             score=score,
             margin=margin,
             half_disagreement_ms=self._half_disagreement_ms(agreement_DN),
+            voice_clarity=voice_clarity,
             offsets_ms=OFFSETS_MS,
             curve=curve,
         )
@@ -225,6 +250,12 @@ class SyncEstimator:
         return float(1 / (1 + np.exp(-evidence(score, margin, num_frames) @ self.logit)))
 
 
+def _heard_frames(streams: Streams) -> NDArray[np.bool_]:
+    """Which grid frames of the sound have all of their hops."""
+    known_H = np.isfinite(streams.bands_HB[:, 0])
+    return np.asarray(known_H.reshape(-1, HOPS_PER_FRAME).all(axis=1))
+
+
 def streams_of(each: SyncInput) -> Streams:
     """Lay a face and a voice on the grid that they share."""
     points_TPC = normalise_pose(each.landmarks_TPC).points_TPC[:, LIP_MOTION]
@@ -238,7 +269,9 @@ def streams_on_grid(
     grid_s, points_NPC, known_N = on_grid(points_TPC, times_s)
     num = len(grid_s)
     if not num:
-        return Streams(points_NPC, known_N, np.full((2 * MAX_LAG_FRAMES * 4, 40), np.nan))
+        return Streams(
+            points_NPC, known_N, np.full((2 * MAX_LAG_FRAMES * HOPS_PER_FRAME, NUM_BANDS), np.nan)
+        )
     pcm, pcm_start_s = heard(pcm, pcm_start_s)
     wide_s = grid_s[0] + np.arange(-MAX_LAG_FRAMES, num + MAX_LAG_FRAMES) / GRID_FPS
     return Streams(points_NPC, known_N, log_mel(pcm, pcm_start_s, hops_of(wide_s)))

@@ -11,7 +11,7 @@ estimator. Not in the room: batches, the loss, trials, figures.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from stages.sync_examples import TalkingClip
 from stages.sync_figures import logistic
 from stages.sync_network import TwoTowers
 from stages.sync_training import train
-from stages.sync_trials import Judge, Trial, trials, whole_clip
+from stages.sync_trials import SPARE_S, Judge, Trial, cut, trials, whole_clip
 
+CLARITY_S, CLEAR_QUANTILE = 4.0, 0.05
 KEEP_OFFSET_MS = 480.0
 """A clip whose peak lies at the end of the search is not learned from."""
 
@@ -100,8 +101,19 @@ def learn(
         seed = settings.seed + 1000 + number
         networks.append(train(clips, offsets_ms, settings.final_steps, seed, tell))
     learned_from = frozenset(clip.source_id[:16] for clip in clips if clip.name in offsets_ms)
-    estimator = SyncEstimator(tuple(networks), logistic(judged), learned_from)
-    return Learned(estimator, judged, offsets_ms)
+    estimator = SyncEstimator(tuple(networks), logistic(judged), 1.0, learned_from)
+    clear = clear_voice(estimator, [clip for clip in clips if clip.name in offsets_ms])
+    return Learned(replace(estimator, clear_voice=clear), judged, offsets_ms)
+
+
+def clear_voice(estimator: SyncEstimator, clips: Sequence[TalkingClip]) -> float:
+    """Return the 5th percentile of the strength of voices, over the first 4 s of clips."""
+    strengths = []
+    for clip in clips:
+        first_s = float(clip.times_s[0])
+        streams = cut(clip, clip, first_s, CLARITY_S, first_s, SPARE_S)
+        strengths.append(estimator.voice_strength(streams))
+    return float(np.quantile(strengths, CLEAR_QUANTILE))
 
 
 def _held_out(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.errors import StageError
 from stages.sync_batches import Batch, Batches, principal_directions
 from stages.sync_examples import TalkingClip
 from stages.sync_features import GRID_FPS, NUM_BANDS, NUM_SHAPES
@@ -69,8 +70,17 @@ def train(
 
     Returns:
         The network, batch normalisation folded in.
+
+    Raises:
+        StageError: torch is not installed.
     """
-    import torch
+    try:
+        import torch
+    except ImportError:
+        raise StageError(
+            "learning lip sync needs torch (using what was learned does not): "
+            "pip install 'talkreel[train]'"
+        ) from None
 
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
