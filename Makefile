@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	@echo "look at $(DEMO)/run/report/index.html, $(DEMO)/run/dataset and $(DEMO)/run/sources.parquet"
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests of the `shards serve` page drive a real Chromium; without one they skip.
 browser:
