@@ -46,7 +46,8 @@ $(MODELS)/.installed: pyproject.toml models-constraints.txt
 models: $(MODELS)/.installed
 
 test-models: $(MODELS)/.installed
-	$(MODELS)/bin/python -m pytest tests/stages/test_syncnet.py tests/stages/test_weights.py
+	$(MODELS)/bin/python -m pytest tests/stages/test_syncnet.py tests/stages/test_syncnet_stage.py \
+		tests/stages/test_embedding.py tests/stages/test_whisperx.py tests/stages/test_weights.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from curation.books import DeadLetter, read_table
 from curation.engine import Engine, InlineEngine
 from curation.errors import RunError
 from curation.inputs import Source, identify
-from curation.pipeline import build_pipeline
+from curation.pipeline import Pipeline, build_pipeline
 from curation.progress import Progress
 from curation.recipe import Recipe, override_recipe
 from curation.run import (
@@ -64,6 +64,7 @@ def run_all(
         The books of the run.
     """
     pipeline = build_pipeline(recipe)
+    refuse_lacking(pipeline)
     open_run(folder, pipeline, may_change=change_recipe)
     if not quiet:
         for stage in pipeline.stages:
@@ -79,6 +80,28 @@ def run_all(
     finish_run_file(folder, books)
     write_report(find_place(folder.url))
     return books
+
+
+def refuse_lacking(pipeline: Pipeline) -> None:
+    """Refuse a run that demands backends which this machine does not have.
+
+    Args:
+        pipeline: the pipeline.
+
+    Raises:
+        RunError: names every stage that lacks something, what, and how to get it.
+    """
+    lines = [
+        f"{stage.name}: {lack}"
+        for stage in pipeline.stages
+        if (lack := stage.lacking()) is not None
+    ]
+    if lines:
+        raise RunError(
+            f"recipe {pipeline.recipe.name!r} demands what is not here:\n  "
+            + "\n  ".join(lines)
+            + "\nget it, or let a stage do without: --set STAGE.backend=auto"
+        )
 
 
 def select_again(

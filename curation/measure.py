@@ -167,7 +167,7 @@ class Measurer:
             "facts": facts_to_json(facts),
         }
         voice = evidence.get(Voice)
-        if not voice.segments:
+        if not voice.segments and not self._pipeline.recipe.clips.whole_files:
             return self._commit(
                 CommitHeader(
                     **header,

@@ -21,21 +21,26 @@ def packed_transcript(
 
     Returns:
         ``text``, ``language`` and ``words``: each with ``word``, ``start_s`` and ``end_s`` from the
-        start of the sample, to the millisecond, and ``confidence`` where it is known. ``None`` if
-        the clip was not transcribed.
+        start of the sample, to the millisecond, and ``confidence`` and ``speaker`` where they are
+        known. ``None`` if the clip was not transcribed.
     """
     if row.get("transcript.words") is None:
         return None
     texts = row["transcript.words"]
     confidences = row.get("transcript.word_confidences") or [None] * len(texts)
+    speakers = row.get("transcript.word_speakers") or [""] * len(texts)
     times = zip(row["transcript.word_starts_s"], row["transcript.word_ends_s"], strict=True)
     words = []
-    for text, span_s, confidence in zip(texts, times, confidences, strict=True):
+    for text, span_s, confidence, speaker in zip(texts, times, confidences, speakers, strict=True):
         start_s, end_s = (
             round(min(max(0.0, time_s - offset_ms / 1000), duration_s), 3) for time_s in span_s
         )
         word = {"word": text, "start_s": start_s, "end_s": end_s}
-        words.append(word if confidence is None else word | {"confidence": round(confidence, 4)})
+        if confidence is not None:
+            word["confidence"] = round(confidence, 4)
+        if speaker:
+            word["speaker"] = speaker
+        words.append(word)
     return {
         "text": row["transcript.text"],
         "language": row.get("transcript.language"),

@@ -50,7 +50,12 @@ class Pipeline:
             stages=frozenset(stage.name for stage in self.stages if stage.measurement),
             refuses_doubles=self.recipe.stages["dedup"].enabled,
             flagged_bad=frozenset(flagged_bad),
+            max_similarity=self._max_similarity(),
         )
+
+    def _max_similarity(self) -> float | None:
+        dedup = self.recipe.stages["dedup"]
+        return dedup.max_similarity if dedup.enabled else None  # type: ignore[no-any-return]
 
     def fingerprints(self) -> dict[str, str]:
         """Fingerprint of each stage by name, and of the cutter under ``clips``."""

@@ -2,8 +2,9 @@
 
 A recipe is a TOML file, checked strictly: an unknown key is refused with the nearest known one.
 One table a stage, ``[clips]`` for the cutter, ``[gates]`` for the bounds, ``[pack]`` and
-``[run]``. The resolved recipe, all defaults written out, is stored with every output; its digest
-names it.
+``[run]``. A recipe may extend another by name or path, and then names only what differs: settings
+and gates of its own replace those of the other, one by one. The resolved recipe, all defaults
+written out, is stored with every output; its digest names it.
 """
 
 from __future__ import annotations
@@ -142,6 +143,16 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: there is no such recipe, or a key or value is wrong.
     """
+    tables = _read_tables(name_or_path, ())
+    for override in overrides:
+        _override(tables, override)
+    return check_recipe(tables, name_or_path)
+
+
+def _read_tables(name_or_path: str, extended_by: tuple[str, ...]) -> dict[str, Any]:
+    """Tables of a recipe, laid over those of the recipe that it extends."""
+    if name_or_path in extended_by:
+        raise RecipeError(f"recipe {name_or_path!r} extends itself: {' > '.join(extended_by)}")
     if name_or_path in recipe_names():
         text = files("curation").joinpath("recipes", f"{name_or_path}.toml").read_text("utf-8")
     elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
@@ -156,9 +167,19 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {name_or_path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _override(tables, override)
-    return check_recipe(tables, name_or_path)
+    base = tables.pop("extends", None)
+    if base is None:
+        return tables
+    if not isinstance(base, str):
+        raise RecipeError(f"{name_or_path}: extends = {base!r}: name a recipe or a .toml file")
+    if base not in recipe_names() and not Path(base).is_absolute():
+        base = str(Path(name_or_path).parent / base)
+    merged = _read_tables(base, (*extended_by, name_or_path))
+    for key, value in tables.items():
+        known = merged.get(key)
+        is_table = isinstance(value, Mapping) and isinstance(known, Mapping)
+        merged[key] = {**known, **value} if is_table else value  # type: ignore[dict-item]
+    return merged
 
 
 def override_recipe(recipe: Recipe, overrides: Sequence[str], place: str) -> Recipe:

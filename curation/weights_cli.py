@@ -1,4 +1,4 @@
-"""``curate weights``: see, fetch and check the model weights that stages use.
+"""``curate weights``: see, fetch and check the model weights that stages and metrics use.
 
 Exit codes: 0 done, 1 a fetch failed or a file is not what it should be, 2 wrong use.
 """
@@ -17,10 +17,13 @@ from stages.errors import StageError
 from stages.weights import REGISTRY, Weights, find_weights
 from stages.weights_cache import cache_dir, digests, folder_of, state_of
 from stages.weights_cache import verify as faults_of
+from stages.weights_metrics import METRIC_WEIGHTS
+
+ALL_WEIGHTS = (*REGISTRY, *METRIC_WEIGHTS)
 
 app = typer.Typer(
     name="weights",
-    help="See, fetch and check the model weights that stages use.",
+    help="See, fetch and check the model weights that stages and metrics use.",
     no_args_is_help=True,
 )
 
@@ -34,10 +37,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 def list_weights(as_json: AsJson = False) -> None:
     """Show what there is: size, terms, what uses it, and whether it is in the cache."""
     if as_json:
-        print(json.dumps([_described(weights) for weights in REGISTRY], indent=2))
+        print(json.dumps([_described(weights) for weights in ALL_WEIGHTS], indent=2))
         return
     table = Table("name", "size", "state", "used by", "licence")
-    for weights in REGISTRY:
+    for weights in ALL_WEIGHTS:
         table.add_row(
             weights.name, _size_of(weights), state_of(weights), weights.used_by, weights.licence
         )
@@ -58,7 +61,7 @@ def fetch(
         print("curate: name what to fetch, or say --all: curate weights list", file=sys.stderr)
         raise typer.Exit(2)
     fetched, failed = [], {}
-    for weights in REGISTRY if all_of_them else _find_all(names):
+    for weights in ALL_WEIGHTS if all_of_them else _find_all(names):
         if not as_json:
             print(f"{weights.name}: {_size_of(weights)}, {weights.licence}")
         try:
@@ -83,7 +86,7 @@ def verify(names: Names = None, as_json: AsJson = False) -> None:
     chosen = (
         _find_all(names)
         if names
-        else [weights for weights in REGISTRY if state_of(weights) != "absent"]
+        else [weights for weights in ALL_WEIGHTS if state_of(weights) != "absent"]
     )
     faults = {weights.name: faults_of(weights) for weights in chosen}
     if as_json:
@@ -100,7 +103,7 @@ def verify(names: Names = None, as_json: AsJson = False) -> None:
 def _find_all(names: list[str] | None) -> list[Weights]:
     """Find every name before work on any begins."""
     try:
-        return [find_weights(name) for name in names or ()]
+        return [find_weights(name, ALL_WEIGHTS) for name in names or ()]
     except StageError as error:
         print(f"curate: {error}", file=sys.stderr)
         raise typer.Exit(2) from error

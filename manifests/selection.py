@@ -19,6 +19,7 @@ from manifests.near_duplicates import Fingerprint, near_duplicates
 from manifests.reasons import Reason
 from manifests.records import FAILED_GATE_TYPE, ClipState
 from manifests.refusals import refusals
+from manifests.semantic_duplicates import semantic_duplicates
 
 SELECTION_COLUMNS = (
     "clip_id",
@@ -34,6 +35,9 @@ SELECTION_COLUMNS = (
 """What a selection reads besides the measurements that the gates judge; the last four only where
 doubles are refused, and where the table has them."""
 
+VECTOR_COLUMN = "embedding.vector"
+"""Read as well where ``Rules.max_similarity`` is set; 3 GB for a million clips."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -44,12 +48,15 @@ class Rules:
         stages: stages that measure every clip which is kept; one that they spared is pending.
         refuses_doubles: of clips that show the same footage, only the best is kept.
         flagged_bad: ids of clips that a person refused.
+        max_similarity: of clips whose embeddings have this cosine or more, only the best is kept;
+            ``None`` for no such comparison. Clips without an embedding are like no other.
     """
 
     gates: tuple[Gate, ...]
     stages: frozenset[str] = frozenset()
     refuses_doubles: bool = False
     flagged_bad: frozenset[str] = frozenset()
+    max_similarity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,10 @@ def select(clips: pa.Table, rules: Rules) -> pa.Table:
         doubles = _doubles(clips, np.flatnonzero(~is_failed & ~is_waiting))
         is_failed[doubles.rows] = True
         failures.append(doubles)
+    if rules.max_similarity is not None and VECTOR_COLUMN in clips.schema.names:
+        alike = _alike(clips, np.flatnonzero(~is_failed & ~is_waiting), rules.max_similarity)
+        is_failed[alike.rows] = True
+        failures.append(alike)
     names = pa.array([str(state) for state in ClipState], pa.string())
     number = {state: index for index, state in enumerate(ClipState)}
     states = np.where(is_waiting, number[ClipState.PENDING], number[ClipState.KEPT])
@@ -236,6 +247,32 @@ def _doubles(clips: pa.Table, rows: np.ndarray) -> _Failures:
     )
 
 
+def _alike(clips: pa.Table, rows: np.ndarray, max_similarity: float) -> _Failures:
+    """Clips among ``rows`` whose embedding is that of a better one."""
+    has_vector = clips[VECTOR_COLUMN].is_valid().to_numpy()[rows]
+    rows = rows[has_vector]
+    names = [name for name in SELECTION_COLUMNS if name in clips.schema.names]
+    table = clips.select([*names, VECTOR_COLUMN]).take(pa.array(rows))
+    described = [_fingerprint(row) for row in table.select(names).to_pylist()]
+    order = sorted(
+        range(len(rows)),
+        key=lambda n: ([-value for value in described[n].quality], described[n].clip_id),
+    )
+    vectors = table[VECTOR_COLUMN].combine_chunks().flatten().to_numpy()
+    ranked = vectors.reshape(len(rows), -1)[order] if len(rows) else np.zeros((0, 1), np.float32)
+    original = semantic_duplicates(ranked, max_similarity)
+    doubles = np.flatnonzero(original >= 0)
+    pairs = sorted((order[d], described[order[original[d]]].clip_id) for d in doubles)
+    return _Failures(
+        rows[[row for row, _ in pairs]],
+        [clip_id for _, clip_id in pairs],
+        Reason.NEAR_DUPLICATE,
+        VECTOR_COLUMN,
+        "equals",
+        "no better clip alike",
+    )
+
+
 def _flagged(clips: pa.Table, ids: Collection[str]) -> _Failures:
     is_flagged = pc.is_in(clips["clip_id"], pa.array(sorted(ids), pa.string()))
     rows = np.flatnonzero(is_flagged.to_numpy())
@@ -247,8 +284,8 @@ def _fingerprint(row: dict[str, Any]) -> Fingerprint:
     size = math.log2(max(row.get("faces.height_px") or 1.0, 1.0))
     return Fingerprint(
         clip_id=row["clip_id"],
-        hashes=tuple(row["dedup.hashes"] or ()),
-        activity=tuple(row["dedup.activity"] or ()),
+        hashes=tuple(row.get("dedup.hashes") or ()),
+        activity=tuple(row.get("dedup.activity") or ()),
         quality=(round(4 * size), row["duration_s"], row.get("faces.sharpness") or 0.0),
     )
 

@@ -256,7 +256,7 @@ class Whisper:
         Returns:
             What was heard in each, in order.
         """
-        languages = [self._language(sound) for sound in sounds]
+        languages = [language_of(self._model, sound, self._languages) for sound in sounds]
         words: list[list[Word]] = [[] for _ in sounds]
         for language in sorted({name for name, _ in languages if name is not None}):
             pieces = [
@@ -271,21 +271,6 @@ class Whisper:
         return [
             Heard(tuple(found), *language) for found, language in zip(words, languages, strict=True)
         ]
-
-    def _language(self, sound: Sound) -> tuple[str | None, float | None]:
-        if not sound.voiced:
-            return None, None
-        if not self._model.model.is_multilingual:
-            return "en", None
-        if len(self._languages) == 1:
-            return self._languages[0], None
-        # What is heard first may be a pause, or the end of somebody else's sentence.
-        first = round(sound.voiced[0][0] * SAMPLE_RATE_HZ)
-        _, _, probabilities = self._model.detect_language(audio=sound.samples[first:])
-        known = dict(probabilities)
-        chosen = [name for name in self._languages if name in known] or list(known)
-        best = max(chosen, key=lambda name: known[name])
-        return best, float(known[best])
 
     def _hear(self, pieces: Sequence[np.ndarray], language: str) -> list[list[Word]]:
         """Words of each piece, in seconds from its first sample on."""
@@ -318,6 +303,34 @@ class Whisper:
             length_s = len(pieces[number]) / SAMPLE_RATE_HZ
             words[number] += [_word(word, start_s, length_s) for word in segment.words or ()]
         return words
+
+
+def language_of(
+    model: Any, sound: Sound, languages: Sequence[str]
+) -> tuple[str | None, float | None]:
+    """Find the language of a sound.
+
+    Args:
+        model: a ``faster_whisper.WhisperModel``.
+        sound: the sound.
+        languages: languages that are spoken; empty for any.
+
+    Returns:
+        ISO 639 code and its probability; ``None`` where there is no voice, or no choice.
+    """
+    if not sound.voiced:
+        return None, None
+    if not model.model.is_multilingual:
+        return "en", None
+    if len(languages) == 1:
+        return languages[0], None
+    # What is heard first may be a pause, or the end of somebody else's sentence.
+    first = round(sound.voiced[0][0] * SAMPLE_RATE_HZ)
+    _, _, probabilities = model.detect_language(audio=sound.samples[first:])
+    known = dict(probabilities)
+    chosen = [name for name in languages if name in known] or list(known)
+    best = max(chosen, key=lambda name: known[name])
+    return best, float(known[best])
 
 
 def pieces_of(sound: Sound) -> list[tuple[int, int]]:

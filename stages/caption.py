@@ -22,6 +22,7 @@ from stages.caption_composed import CaptionFacts, compose
 from stages.caption_prompt import CaptionAnswer, CaptionFailure, CaptionRequest, prompt_digest
 from stages.caption_settings import SHAPING_SETTINGS, CaptionSettings
 from stages.contract import ClipView, Resources, Stage
+from stages.environment import is_downloaded, lacks
 from stages.errors import StageError
 from stages.faces import FacesMeasurement
 from stages.key_frames import KeyFrames, decode_jpeg, encode_jpeg
@@ -85,6 +86,18 @@ class CaptionStage(Stage[CaptionSettings]):
             from stages.caption_vlm import VlmBackend
 
             self._backend = VlmBackend(self.settings)
+
+    def lacking(self) -> str | None:
+        """What is missing for a model in the worker; whether a server answers is found in setup."""
+        if self.settings.backend != "vlm":
+            return None
+        model = self.settings.model
+        has_model = Path(model).is_dir() or is_downloaded(model, self.settings.revision)
+        parts = [
+            lacks(("torch", "torchvision", "transformers"), (), "`make models`"),
+            None if has_model else f"{model} is not on this machine (`hf download {model}`)",
+        ]
+        return "; ".join(part for part in parts if part) or None
 
     def close(self) -> None:
         """Leave the server, or free the model."""

@@ -45,6 +45,8 @@ class ClipSettings(Settings):
         pad_s: silence kept before and after speech; ours. Lips move up to 0.2 s ahead of sound.
         max_frozen_s: a picture that stands still for longer ends a clip; ours, a few times the
             longest repetition that a change of frame rate leaves.
+        whole_files: no cutting: each track gives one clip from the source's first frame to its
+            last, and the lengths above are not looked at; for files that are clips already.
     """
 
     min_clip_s: float = Setting(3.0, gt=0)
@@ -52,6 +54,7 @@ class ClipSettings(Settings):
     max_pause_s: float = Setting(1.2, gt=0)
     pad_s: float = Setting(0.25, ge=0)
     max_frozen_s: float = Setting(0.5, gt=0)
+    whole_files: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> ClipSettings:
@@ -137,6 +140,8 @@ def cut_clips(
         Clips in order of track and time, and where the rest went.
     """
     frames = FrameGrid.of(frame_pts, time_base, settings.min_clip_s, settings.max_clip_s)
+    if settings.whole_files:
+        return _whole(frames, presences)
     shot_of = np.full(frames.num, -1)
     for number, shot in enumerate(shots):
         shot_of[frames.inside(shot.start_time, shot.end_time)] = number
@@ -161,6 +166,16 @@ def cut_clips(
                 span = Span(int(frames.pts[first]), int(frames.pts[last]), time_base)
                 clips.append(CutSpan(span, track))
     return clips, _losses(frames, is_kept, cause)
+
+
+def _whole(
+    frames: FrameGrid, presences: Sequence[tuple[int, int, int]]
+) -> tuple[list[CutSpan], CutLosses]:
+    """One clip a track, as long as the source; without a track all of it is lost."""
+    span = Span(int(frames.pts[0]), int(frames.pts[-1]), frames.time_base)
+    clips = [CutSpan(span, track) for track in sorted({number for number, _, _ in presences})]
+    causes = np.full(frames.num, _CAUSES.index(Reason.NO_FACE))
+    return clips, _losses(frames, np.full(frames.num, bool(clips)), causes)
 
 
 def _runs(labels: np.ndarray) -> list[tuple[int, int]]:

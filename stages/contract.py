@@ -214,6 +214,14 @@ class Stage(ABC, Generic[SettingsT]):
         """What a user should know of the backend in use; said once, before the work begins."""
         return None
 
+    def lacking(self) -> str | None:
+        """What the settings demand and this machine does not have, and how to get it.
+
+        Asked on the driver before the work begins; what is merely used where it is there
+        (``backend = "auto"``) is told in :meth:`remark` instead.
+        """
+        return None
+
     def weights_digests(self) -> tuple[str, ...]:
         """Digests of the model weights used; part of the fingerprint."""
         return ()

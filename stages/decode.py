@@ -73,6 +73,8 @@ class FrameView:
         pts: presentation time in units of the stream's time base.
         time_s: presentation time in seconds.
         is_corrupt: the decoder marked the frame as damaged.
+        faces: box (left, top, right, bottom in shown pixels) of every face that is followed into
+            this frame, by the number of its track; the tracker writes it, observers after it read.
 
     Args:
         frame: the decoded frame.
@@ -86,6 +88,7 @@ class FrameView:
         self.pts = pts
         self.time_s = float(pts * video.time_base)
         self.is_corrupt = bool(frame.is_corrupt)
+        self.faces: dict[int, np.ndarray] = {}
         self._frame = frame
         self._video = video
         self._planes: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None

@@ -38,12 +38,16 @@ class DedupSettings(StageSettings):
         hash_s: time between hashed pictures of a source.
         num_hashes: hashes of a clip, evenly placed.
         max_activity_s: length of activity kept of a clip, from its start.
+        max_similarity: of clips whose CLIP embeddings have this cosine or more, only the best is
+            kept, within the run. None by default: one person in one room looks alike to CLIP in
+            clips that are nevertheless new. Needs the embedding stage.
     """
 
     thumbnail_px: int = Setting(192, ge=64, le=640)
     hash_s: float = Setting(0.5, gt=0)
     num_hashes: int = Setting(5, ge=1, le=16)
     max_activity_s: float = Setting(30.0, gt=1)
+    max_similarity: float | None = Setting(None, gt=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,10 @@ class DedupStage(Stage[DedupSettings]):
     measurement = DedupMeasurement
     gives = (FrameHashes,)
     needs = (SourceFacts,)
+
+    def shaping_settings(self) -> dict[str, Any]:
+        """All but the bound on similarity, which only selection goes by."""
+        return self.settings.model_dump(mode="json", exclude={"max_similarity"})
 
     def observer(self, facts: SourceFacts) -> DedupObserver:
         """Return a fresh observer for one source."""

@@ -127,6 +127,11 @@ class FaceTracker:
                 if track.is_lost:
                     # Most often a cut: whoever is there now is looked for in the next frame.
                     self._next_look_s = frame.time_s
+        frame.faces = {
+            track.number: _box_of(track.landmarks[-1])
+            for track in self._live
+            if track.pts and track.pts[-1] == frame.pts
+        }
         self._end_lost(frame.time_s)
 
     def finish(self) -> FaceTracks:
@@ -275,6 +280,11 @@ def _region_of(points: np.ndarray) -> FaceRegion:
     across = points[_LEFT_EYE_CORNER] - points[_RIGHT_EYE_CORNER]
     roll_rad = math.atan2(across[1], across[0])
     return FaceRegion(float(x), float(y), float((high - low).max()), roll_rad)
+
+
+def _box_of(points_PC: np.ndarray) -> np.ndarray:
+    """Bounding box of a mesh, as ``FaceTrack.boxes`` has it."""
+    return np.concatenate([points_PC[:, :2].min(axis=0), points_PC[:, :2].max(axis=0)])
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

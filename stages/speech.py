@@ -16,10 +16,12 @@ from pydantic import Field as Setting
 from manifests.measurement import measured
 from manifests.reasons import Reason
 from stages import acoustics
+from stages.accompaniment import tonal_level_db
 from stages.audio import SAMPLE_RATE_HZ, Pcm
 from stages.channels import ChannelChoice, choose_voice
 from stages.contract import ClipView, Evidence, Resources, Stage
 from stages.facts import SourceFacts
+from stages.reverberation import decay_time_s
 from stages.voice_activity import HOP, VoiceActivitySettings, VoiceDetector, model_digest
 
 
@@ -92,6 +94,16 @@ class SpeechMeasurement:
     bandwidth_hz: float | None = measured(
         "highest frequency with energy, at most 8000", unit="Hz", low=Reason.NARROW_BAND
     )
+    tonal_level_db: float | None = measured(
+        "level of held notes against all sound: music or hum under the speech",
+        unit="dB",
+        high=Reason.MUSIC_UNDER_SPEECH,
+    )
+    decay_time_s: float | None = measured(
+        "time in which sound decays by 60 dB after syllables, at least the voice's own",
+        unit="s",
+        high=Reason.REVERBERANT,
+    )
     audio_coverage_ratio: float | None = measured(
         "share of the clip for which the file has sound", low=Reason.AUDIO_INCOMPLETE
     )
@@ -103,7 +115,7 @@ class SpeechStage(Stage[SpeechSettings]):
     """Voice activity by Silero VAD, and the quality of the sound."""
 
     name = "speech"
-    version = 1
+    version = 2
     settings_type = SpeechSettings
     measurement = SpeechMeasurement
     gives = (Voice,)
@@ -181,6 +193,8 @@ def measure_speech(voice: Voice, start_s: float, end_s: float) -> SpeechMeasurem
         clipping_ratio=acoustics.clipping_ratio(samples),
         digital_silence_ratio=acoustics.digital_silence_ratio(samples),
         bandwidth_hz=acoustics.bandwidth_hz(samples, is_voiced) if has_sound else None,
+        tonal_level_db=tonal_level_db(samples) if has_sound else None,
+        decay_time_s=decay_time_s(samples) if has_sound else None,
         audio_coverage_ratio=pcm.coverage_ratio(start_s, end_s),
         channel=voice.choice.mix,
         audio_stream=voice.choice.stream_index,

@@ -5,8 +5,8 @@ definitions from ``SyncNetInstance.evaluate`` of syncnet-python 0.2.3, which is 
 joonson/syncnet_python. Every window of five face crops and every 0.2 s of sound becomes a vector;
 the distance between the two, averaged over the track, is looked at for each shift of the sound.
 
-In the room: sound features, embeddings, distances, scores. Not in the room: where the crops come
-from (:mod:`stages.syncnet_crop`), and several tracks: a score belongs to one track, and a mean
+In the room: embeddings, distances, scores. Not in the room: where the crops come
+from (:mod:`stages.face_crops`), and several tracks: a score belongs to one track, and a mean
 over tracks would mix the listeners in.
 
 Shape letters: T frames, N windows, S shifts, H W C picture, D = 1024 features of a window,
@@ -15,7 +15,6 @@ M steps of MFCC.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ from typing import Any
 import numpy as np
 
 from stages.errors import StageError
+from stages.mfcc import mfcc
 from stages.pcm import SAMPLE_RATE_HZ
+from stages.syncnet_network import build_network
 from stages.weights_load import load_state_dict
 
 FRAME_RATE_FPS = 25
@@ -71,7 +72,7 @@ class SyncNet:
     """The network, ready to score tracks.
 
     Args:
-        network: ``S`` of ``syncnet_python.SyncNetModel``.
+        network: what :func:`stages.syncnet_network.build_network` makes.
         device: where it runs, as torch names it.
         batch_size: windows at a time.
     """
@@ -83,7 +84,7 @@ class SyncNet:
 
     @classmethod
     def load(cls, path: Path, device: str = "cpu", batch_size: int = 20) -> SyncNet:
-        """Build the network of the ``syncnet-python`` package with given weights.
+        """Build the network with given weights.
 
         Args:
             path: state dict, the file of ``stages.weights.SYNCNET``.
@@ -94,9 +95,9 @@ class SyncNet:
             The network.
 
         Raises:
-            StageError: the package is not installed, or the weights are not SyncNet's.
+            StageError: the weights are not SyncNet's.
         """
-        network = _network_class()()
+        network = build_network()
         try:
             network.load_state_dict(load_state_dict(path))
         except RuntimeError as error:
@@ -165,27 +166,9 @@ class SyncNet:
         with torch.inference_mode():
             for first in range(0, len(windows_NCM), self._batch_size):
                 batch = torch.from_numpy(windows_NCM[first : first + self._batch_size, None])
-                embedded.append(self._network.forward_aud(batch.to(self._device)).cpu())
+                hidden = self._network.netcnnaud(batch.to(self._device)).flatten(1)
+                embedded.append(self._network.netfcaud(hidden).cpu())
         return torch.cat(embedded).numpy()
-
-
-def mfcc(pcm: np.ndarray) -> np.ndarray:
-    """13 cepstral coefficients every 10 ms, as python_speech_features makes them by default.
-
-    The reference reads 16-bit samples, and the first coefficient is the logarithm of their
-    energy, so floats are brought to that range.
-
-    Args:
-        pcm: mono sound at 16 kHz; int16, or float in -1..1.
-
-    Returns:
-        (13, M) float64.
-    """
-    import python_speech_features
-
-    if np.issubdtype(pcm.dtype, np.floating):
-        pcm = np.clip(np.rint(pcm * 32768), -32768, 32767).astype(np.int16)
-    return python_speech_features.mfcc(pcm, SAMPLE_RATE_HZ).T
 
 
 def score_embeddings(lip_ND: np.ndarray, voice_ND: np.ndarray) -> SyncNetScore:
@@ -216,24 +199,3 @@ def score_embeddings(lip_ND: np.ndarray, voice_ND: np.ndarray) -> SyncNetScore:
         distance=float(curve_S[best]),
         curve_S=curve_S,
     )
-
-
-def _network_class() -> Any:
-    """Class of the network, from the package's file alone.
-
-    The package's ``__init__`` imports a face detector, a shot detector and a wrapper of the
-    ffmpeg command, none of which is used here.
-    """
-    package = importlib.util.find_spec("syncnet_python")
-    if package is None or not package.submodule_search_locations:
-        raise StageError(
-            "the network of SyncNet comes from the package syncnet-python, which is not in this "
-            "environment: `make models` sets up one that has it"
-        )
-    file = Path(package.submodule_search_locations[0]) / "SyncNetModel.py"
-    spec = importlib.util.spec_from_file_location("syncnet_python_network", file)
-    if spec is None or spec.loader is None:
-        raise StageError(f"{file}: the network of SyncNet cannot be read")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.S

@@ -8,7 +8,7 @@ Who speaks them is not decided here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import Field as Setting
@@ -21,11 +21,14 @@ from stages.asr import model_digests as digests_of
 from stages.contract import ClipView, Resources, Stage, StageSettings
 from stages.cues import words_of
 from stages.decode import open_container
+from stages.environment import lacks
+from stages.errors import StageError
 from stages.facts import SourceFacts
 from stages.sidecars import read_sidecar
 from stages.speech import Voice
 from stages.subtitles import Subtitles
 from stages.sync import SyncMeasurement
+from stages.whisperx_asr import INSTALL, PACKAGES, WhisperX
 from stages.word_times import Word, joined
 
 _AV_TIME_BASE = 1_000_000
@@ -36,8 +39,9 @@ class TranscriptSettings(StageSettings):
     """Where words come from.
 
     Attributes:
-        backend: ``subtitles``, a file beside the source; ``whisper``, fetched if need be; ``auto``,
-            a subtitle file if there is one, else Whisper if its weights are on this machine;
+        backend: ``subtitles``, a file beside the source; ``whisper``, light; ``whisperx``, words
+            aligned and, if asked, speakers; ``auto``, a subtitle file if there is one, else
+            Whisper if its weights are on this machine, by WhisperX where that is installed;
             ``none``.
         languages: ISO 639 codes of languages that may be spoken, best first; empty for any. They
             choose among subtitle files, and Whisper keeps to them.
@@ -46,14 +50,20 @@ class TranscriptSettings(StageSettings):
         device: where Whisper runs.
         beam_size: hypotheses that Whisper follows; 5 is faster-whisper's default.
         batch_size: stretches of up to 30 s that Whisper hears at once.
+        align_model: wav2vec2 model with a CTC head that aligns WhisperX's words: a folder, or
+            ``owner/name`` on the Hub, downloaded before; empty for that of the language.
+        diarisation_model: ``config.yaml`` of a pyannote pipeline, or its folder, by which WhisperX
+            tells who says a word; empty for no diarisation.
     """
 
-    backend: Literal["auto", "subtitles", "whisper", "none"] = "auto"
+    backend: Literal["auto", "subtitles", "whisper", "whisperx", "none"] = "auto"
     languages: tuple[str, ...] = ()
     model: str = "small"
     device: Device = "auto"
     beam_size: int = Setting(5, ge=1)
     batch_size: int = Setting(8, ge=1)
+    align_model: str = ""
+    diarisation_model: str = ""
 
     _known_model = field_validator("model")(check_model)
 
@@ -94,7 +104,12 @@ class TranscriptMeasurement:
     word_confidences: tuple[float, ...] | None = measured(
         "probability of each word; missing where nobody says"
     )
-    source: str | None = measured("where the words come from: subtitles or whisper")
+    word_speakers: tuple[str, ...] | None = measured(
+        "who says each word, A is heard first; empty text where nobody is told; missing without "
+        "diarisation"
+    )
+    num_speakers: int | None = measured("voices that say a word", high=Reason.SEVERAL_VOICES)
+    source: str | None = measured("where the words come from: subtitles, whisper or whisperx")
     problem: str | None = measured("why there are no words, or why a subtitle file was left out")
 
 
@@ -112,7 +127,7 @@ class TranscriptStage(Stage[TranscriptSettings]):
     """Words from subtitle files or from Whisper, for the clips that no gate has refused."""
 
     name = "transcript"
-    version = 1
+    version = 2
     settings_type = TranscriptSettings
     measurement = TranscriptMeasurement
     needs = (SourceFacts, Voice)
@@ -120,38 +135,60 @@ class TranscriptStage(Stage[TranscriptSettings]):
 
     def __init__(self, settings: TranscriptSettings) -> None:
         super().__init__(settings)
-        self.costly = self._uses_whisper()
+        self._asr: Whisper | WhisperX | None = None
+        self._recogniser = self._choose()
+        self.costly = self._recogniser is not None
+        if self._recogniser == "whisperx":
+            self.resources = Resources(memory_gib=3.0, environment="models")
 
     def setup(self) -> None:
         """Load Whisper, if it is to be used."""
-        self._whisper = self._load()
+        self._asr = self._load()
 
     def remark(self) -> str | None:
         """Say where the words come from, and what would enable more."""
         backend, model = self.settings.backend, self.settings.model
         if backend != "auto":
             return None
-        if self._uses_whisper():
-            return f"words from subtitle files beside the sources, else from Whisper {model}"
+        names = {"whisper": "Whisper", "whisperx": "WhisperX with Whisper"}
+        if self._recogniser:
+            name = names[self._recogniser]
+            return f"words from subtitle files beside the sources, else from {name} {model}"
         return (
             "words from subtitle files beside the sources only, as Whisper's weights are not on "
             f"this machine; {how_to_get(model)}"
         )
 
+    def lacking(self) -> str | None:
+        """What is missing for a backend that the recipe demands."""
+        if self.settings.backend not in ("whisper", "whisperx"):
+            return None
+        packages = PACKAGES if self.settings.backend == "whisperx" else ("faster_whisper",)
+        has_model = find_model(self.settings.model) is not None
+        parts = [
+            lacks(packages, (), INSTALL),
+            None if has_model else f"its weights are not here: {how_to_get(self.settings.model)}",
+        ]
+        return "; ".join(part for part in parts if part) or None
+
     def close(self) -> None:
         """Free Whisper."""
-        self._whisper = None
+        self._asr = None
 
-    def _uses_whisper(self) -> bool:
+    def _choose(self) -> Literal["whisper", "whisperx"] | None:
         settings = self.settings
-        is_there = settings.backend == "auto" and find_model(settings.model)
-        return settings.backend == "whisper" or bool(is_there)
+        if settings.backend in ("whisper", "whisperx"):
+            return settings.backend  # type: ignore[return-value]
+        if settings.backend == "auto" and find_model(settings.model):
+            return "whisper" if lacks(PACKAGES, (), INSTALL) else "whisperx"
+        return None
 
     def weights_digests(self) -> tuple[str, ...]:
         """Name and digests of the Whisper model, if it would be used."""
-        if self._uses_whisper():
-            return (self.settings.model, *digests_of(self.settings.model))
-        return ()
+        if self._recogniser is None:
+            return ()
+        digests = (self.settings.model, *digests_of(self.settings.model))
+        return (*digests, "whisperx") if self._recogniser == "whisperx" else digests
 
     def measure(self, clips: Sequence[ClipView]) -> list[Any]:
         """Find the words of clips of one source.
@@ -167,28 +204,36 @@ class TranscriptStage(Stage[TranscriptSettings]):
         if self.settings.backend == "none":
             return [TranscriptMeasurement(problem="backend none") for _ in clips]
         found, problems = self._from_subtitles(clips)
-        if found is None and self._whisper is not None:
-            found = self._from_whisper(clips, self._whisper)
+        if found is None and self._asr is not None:
+            found = self._from_sound(clips, self._asr)
         problem = "; ".join(problems) or None
         if found is None:
             lacking = TranscriptMeasurement(problem=problem or self._what_is_lacking())
             return [lacking for _ in clips]
         return [_record(clip, said, problem) for clip, said in zip(clips, found, strict=True)]
 
-    def _load(self) -> Whisper | None:
+    def _load(self) -> Whisper | WhisperX | None:
         settings = self.settings
-        if settings.backend == "whisper":
-            folder = fetch_model(settings.model)
-        elif settings.backend == "auto" and (found := find_model(settings.model)):
-            folder = found
-        else:
+        if self._recogniser is None:
             return None
-        return Whisper.load(
+        folder = find_model(settings.model)
+        if settings.backend != "auto":
+            folder = fetch_model(settings.model)
+        if folder is None:
+            raise StageError(f"transcript: {settings.model} is gone; {how_to_get(settings.model)}")
+        options: dict[str, Any] = {
+            "languages": settings.languages,
+            "beam_size": settings.beam_size,
+            "batch_size": settings.batch_size,
+        }
+        if self._recogniser == "whisper":
+            return Whisper.load(folder, settings.device, **options)
+        return WhisperX.load(
             folder,
             settings.device,
-            languages=settings.languages,
-            beam_size=settings.beam_size,
-            batch_size=settings.batch_size,
+            align_model=settings.align_model,
+            diarisation_model=settings.diarisation_model,
+            **options,
         )
 
     def _what_is_lacking(self) -> str:
@@ -200,7 +245,7 @@ class TranscriptStage(Stage[TranscriptSettings]):
     def _from_subtitles(
         self, clips: Sequence[ClipView]
     ) -> tuple[list[_Transcript] | None, tuple[str, ...]]:
-        if self.settings.backend == "whisper":
+        if self.settings.backend in ("whisper", "whisperx"):
             return None, ()
         facts = clips[0].evidence.facts
         subtitles, language, problems = read_sidecar(facts.uri, self.settings.languages)
@@ -212,7 +257,8 @@ class TranscriptStage(Stage[TranscriptSettings]):
             for clip in clips
         ], problems
 
-    def _from_whisper(self, clips: Sequence[ClipView], whisper: Whisper) -> list[_Transcript]:
+    def _from_sound(self, clips: Sequence[ClipView], asr: Whisper | WhisperX) -> list[_Transcript]:
+        source = self._recogniser or ""
         sounds = []
         for clip in clips:
             start_s, end_s = _range_s(clip)
@@ -220,13 +266,13 @@ class TranscriptStage(Stage[TranscriptSettings]):
             voiced = tuple((a - start_s, b - start_s) for a, b in voice.voiced(start_s, end_s))
             sounds.append(Sound(voice.pcm.slice(start_s, end_s), voiced))
         found = []
-        for clip, heard in zip(clips, whisper.transcribe(sounds), strict=True):
+        for clip, heard in zip(clips, asr.transcribe(sounds), strict=True):
             start_s, _ = _range_s(clip)
             words = [
-                Word(w.text, w.start_s + start_s, w.end_s + start_s, w.confidence)
+                replace(w, start_s=w.start_s + start_s, end_s=w.end_s + start_s)
                 for w in heard.words
             ]
-            found.append(_Transcript(words, heard.language, heard.language_confidence, "whisper"))
+            found.append(_Transcript(words, heard.language, heard.language_confidence, source))
         return found
 
 
@@ -274,6 +320,7 @@ def _record(clip: ClipView, said: _Transcript, problem: str | None) -> Transcrip
     confidences = [w.confidence for w in said.words if w.confidence is not None]
     has_confidences = bool(confidences) and len(confidences) == len(said.words)
     texts = tuple(word.text for word in said.words)
+    speakers = tuple(word.speaker or "" for word in said.words)
     return TranscriptMeasurement(
         text=joined(texts),
         language=said.language,
@@ -286,6 +333,8 @@ def _record(clip: ClipView, said: _Transcript, problem: str | None) -> Transcrip
         word_starts_s=tuple(first - origin_s for first, _ in times),
         word_ends_s=tuple(last - origin_s for _, last in times),
         word_confidences=tuple(confidences) if has_confidences else None,
+        word_speakers=speakers if any(speakers) else None,
+        num_speakers=len({*speakers} - {""}) or None,
         source=said.source,
         problem=problem,
     )

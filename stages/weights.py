@@ -89,7 +89,7 @@ SYNCNET = Weights(
     name="syncnet",
     revision="v2",
     licence='"for research purposes under Creative Commons Attribution License" (Oxford VGG page)',
-    used_by="sync, backend syncnet: AV offset, Sync-C, Sync-D",
+    used_by="syncnet: AV offset, Sync-C, Sync-D",
     files=(
         WeightFile(
             "syncnet_v2.model",

@@ -31,12 +31,14 @@ class Word:
         start_s: when it begins.
         end_s: when it ends.
         confidence: probability that it was heard rightly; ``None`` if nobody says.
+        speaker: who says it; ``None`` if nobody tells.
     """
 
     text: str
     start_s: float
     end_s: float
     confidence: float | None = None
+    speaker: str | None = None
 
 
 def split_words(text: str) -> list[str]:

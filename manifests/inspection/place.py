@@ -150,6 +150,7 @@ class Place:
             stages=frozenset(name.split(".", 1)[0] for name in self.fields),
             refuses_doubles=bool(recipe.get("dedup", {}).get("enabled", False)),
             flagged_bad=frozenset(self.run_record.get("flagged_bad", ())),
+            max_similarity=recipe.get("dedup", {}).get("max_similarity"),
         )
 
     def needs_run(self, what: str) -> Folder:

@@ -23,7 +23,7 @@ from manifests.inspection.place import Place
 from manifests.measurement import Field
 from manifests.records import ClipState
 from manifests.refusals import Refusal, refusals
-from manifests.selection import SELECTION_COLUMNS, Rules, change, select
+from manifests.selection import SELECTION_COLUMNS, VECTOR_COLUMN, Rules, change, select
 
 NUM_CLOSEST = 3
 """Clips shown on either side of a changed limit."""
@@ -131,6 +131,8 @@ def columns_of(place: Place, gates: Sequence[Gate]) -> list[str]:
         Names of columns that the table has, in its order.
     """
     wanted = {*SELECTION_COLUMNS, *(gate.field.name for gate in gates)}
+    if place.rules.max_similarity is not None:
+        wanted.add(VECTOR_COLUMN)
     return [name for name in place.schema.names if name in wanted]
 
 

@@ -45,3 +45,9 @@ def test_a_clip_that_was_not_transcribed_has_no_transcript_and_a_silent_one_an_e
     assert packed_transcript({"transcript.words": None}, 0.0, 5.0) is None
     none_said = {key: [] for key in ROW} | {"transcript.text": "", "transcript.language": None}
     assert packed_transcript(none_said, 0.0, 5.0) == {"text": "", "language": None, "words": []}
+
+
+def test_speakers_travel_where_they_are_known() -> None:
+    packed = packed_transcript({**ROW, "transcript.word_speakers": ["A", "", "B"]}, 0.0, 5.0)
+    assert packed is not None
+    assert [word.get("speaker") for word in packed["words"]] == ["A", None, "B"]

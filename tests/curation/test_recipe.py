@@ -2,7 +2,9 @@
 
 import pytest
 
-from curation.errors import RecipeError
+from curation.driver import refuse_lacking
+from curation.errors import RecipeError, RunError
+from curation.pipeline import build_pipeline
 from curation.recipe import check_recipe, load_recipe, override_recipe, recipe_names
 
 
@@ -10,7 +12,7 @@ def test_every_shipped_recipe_loads():
     assert "talking_portrait" in recipe_names()
     for name in recipe_names():
         recipe = load_recipe(name)
-        assert recipe.gates
+        assert recipe.gates or name == "generated"
         assert recipe.digest == check_recipe(recipe.resolved(), "again").digest
 
 
@@ -75,3 +77,69 @@ def test_the_digest_follows_what_shapes_the_dataset_and_nothing_else():
 def test_gates_of_a_disabled_stage_are_left_out():
     recipe = load_recipe("talking_portrait", ["sync.enabled=false"])
     assert not [name for name in recipe.gates if name.startswith("sync.")]
+
+
+def test_generated_clips_are_measured_whole_and_never_refused():
+    recipe, trained_on = load_recipe("generated"), load_recipe("talking_portrait")
+    assert recipe.gates == {}
+    assert recipe.clips.whole_files
+    assert not recipe.stages["dedup"].enabled
+    differ = {name for name, one in recipe.stages.items() if one != trained_on.stages[name]}
+    assert differ == {"probe", "dedup"}  # every other stage measures as it did for training
+
+
+def test_a_recipe_that_extends_another_names_only_what_differs(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine"\nextends = "talking_portrait"\n[faces]\nmax_tracks = 2\n'
+        '[gates]\n"sync.confidence" = { min = 0.9 }\n'
+    )
+    (tmp_path / "yours.toml").write_text('extends = "mine.toml"\n[faces]\nmin_face_px = 40\n')
+    plain, mine = load_recipe("talking_portrait"), load_recipe(str(tmp_path / "mine.toml"))
+    assert (mine.name, mine.stages["faces"].max_tracks) == ("mine", 2)
+    assert mine.gates["sync.confidence"].min == 0.9
+    changed = {"sync.confidence": mine.gates["sync.confidence"]}
+    assert mine.gates == {**plain.gates, **changed}
+    yours = load_recipe(str(tmp_path / "yours.toml"), ["faces.max_tracks=3"])
+    assert (yours.stages["faces"].max_tracks, yours.stages["faces"].min_face_px) == (3, 40)
+    assert "extends" not in yours.resolved()
+
+
+@pytest.mark.parametrize(
+    ("extends", "says"),
+    [("self.toml", "extends itself"), ("no_such", "neither a shipped"), (3, "name a recipe")],
+)
+def test_what_cannot_be_extended_is_refused(tmp_path, extends, says):
+    value = extends if isinstance(extends, int) else f'"{extends}"'
+    path = tmp_path / "self.toml"
+    path.write_text(f"extends = {value}\n")
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(str(path))
+
+
+def test_the_full_recipe_is_refused_with_everything_that_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TALKREEL_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    pipeline = build_pipeline(load_recipe("talking_portrait_full"))
+    with pytest.raises(RunError) as refused:
+        refuse_lacking(pipeline)
+    said = str(refused.value)
+    for stage in ("syncnet", "speaker", "transcript", "caption", "embedding"):
+        assert f"\n  {stage}: " in said
+    for way in (
+        "curate weights fetch syncnet",
+        "curate weights fetch lr-asd",
+        "curate weights fetch clip-vit-l-14",
+        "curate weights fetch laion-aesthetic",
+        "curate weights fetch whisper-large-v3-turbo",
+        "hf download Qwen",
+        "make models",
+    ):
+        assert way in said
+
+
+def test_the_default_recipe_demands_nothing_and_says_what_it_does_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("TALKREEL_CACHE", str(tmp_path))
+    pipeline = build_pipeline(load_recipe("talking_portrait"))
+    refuse_lacking(pipeline)
+    said = {stage.name: stage.remark() for stage in pipeline.stages}
+    assert all(said[name] for name in ("syncnet", "speaker", "transcript", "embedding"))

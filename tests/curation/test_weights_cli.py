@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from curation.weights_cli import app
-from stages.weights import LR_ASD, REGISTRY, SYNCNET
+from curation.weights_cli import ALL_WEIGHTS, app
+from stages.weights import LR_ASD, SYNCNET
 from stages.weights_cache import folder_of
 
 run = CliRunner().invoke
@@ -28,12 +28,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_list_shows_every_entry_and_its_state(cache: Path) -> None:
     listed = json.loads(run(app, ["list", "--json"]).stdout)
-    assert [item["name"] for item in listed] == [weights.name for weights in REGISTRY]
+    assert [item["name"] for item in listed] == [weights.name for weights in ALL_WEIGHTS]
     assert {item["state"] for item in listed} == {"absent"}
     assert listed[0]["files"][0]["path"].startswith(str(cache))
     table = run(app, ["list"], terminal_width=200, env={"COLUMNS": "200"})
     assert table.exit_code == 0
-    assert all(weights.name in table.stdout for weights in REGISTRY)
+    assert all(weights.name in table.stdout for weights in ALL_WEIGHTS)
 
 
 def test_fetch_without_a_network_fails_with_the_way_out(cache: Path) -> None:

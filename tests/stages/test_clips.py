@@ -242,3 +242,23 @@ def test_every_clip_keeps_the_rules_and_the_seconds_balance(source: dict[str, ob
     assert losses.kept_s + sum(losses.lost_s.values()) == pytest.approx(total_s, abs=1e-6)
     if len({clip.track for clip in clips}) <= 1:
         assert losses.kept_s == pytest.approx(sum(clip.span.duration_s for clip in clips), abs=1e-6)
+
+
+def test_whole_files_are_not_cut_whatever_happens_in_them():
+    clips, losses = cut(
+        100,
+        voice_of(),  # silence throughout
+        shots=[span_s(0, 1), span_s(2, 4)],
+        presences=[(0, 5 * FRAME, 20 * FRAME), (0, 60 * FRAME, 70 * FRAME), (2, 0, 99 * FRAME)],
+        frozen=[span_s(1, 3)],
+        whole_files=True,
+    )
+    assert seconds(clips) == [(0.0, 4.0), (0.0, 4.0)]
+    assert [clip.track for clip in clips] == [0, 2]
+    assert losses.kept_s == losses.total_s == 4.0
+
+
+def test_a_whole_file_without_a_face_is_lost_for_want_of_one():
+    clips, losses = cut(100, voice_of((0.0, 4.0)), presences=[], whole_files=True)
+    assert clips == []
+    assert losses.by_reason() == {Reason.NO_FACE: 4.0}

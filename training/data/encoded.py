@@ -29,6 +29,8 @@ class EncodedClip:
         face_mask_Khw: how much of each cell is face, 0 to 1; ``None``: no face was tracked.
         lip_mask_Khw: the same of the lips.
         fps: frames a second.
+        is_padding: a repetition that only keeps ranks in step, or stands in for a bad clip; its
+            loss has the weight 0.
     """
 
     clip_id: str
@@ -43,6 +45,7 @@ class EncodedClip:
     face_mask_Khw: torch.Tensor | None
     lip_mask_Khw: torch.Tensor | None
     fps: float
+    is_padding: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class EncodedBatch:
         audio_region_BAKhw: ones for a clip with one speaker.
         face_mask_BKhw: zeros where no face was tracked.
         lip_mask_BKhw: zeros where no face was tracked.
+        is_padding_B: bool, True for a clip whose loss has the weight 0; ``None``: there is none.
     """
 
     clip_ids: tuple[str, ...]
@@ -76,3 +80,4 @@ class EncodedBatch:
     audio_region_BAKhw: torch.Tensor
     face_mask_BKhw: torch.Tensor
     lip_mask_BKhw: torch.Tensor
+    is_padding_B: torch.Tensor | None = None

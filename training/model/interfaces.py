@@ -9,6 +9,7 @@ Shape letters, here and in every file of training:
     F  video frames of a whole recording (features are made once for all of it)
     S  layer groups of an audio encoder
     V  video frames around one latent frame whose audio it may hear
+    M  audio tokens of one latent frame
     N  audio samples at 16 kHz
 
 ``h`` and ``w`` are latent height and width. Pixels are float in [-1, 1], RGB. Latents are
@@ -106,12 +107,15 @@ class AudioEncoder(Protocol):
     width: int
 
     def encode(self, pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-        """Return features [F, S, D], F = num_frames, feature f centred on frame f of the video.
+        """Encode a recording, feature f centred on frame f of the video.
 
         Args:
             pcm_N: mono sound at 16 kHz in [-1, 1], starting with frame 0; sound that is shorter
                 than the frames is silence beyond its end.
             num_frames: F.
             fps: frames a second of the video.
+
+        Returns:
+            Features [F, S, D], F = num_frames.
         """
         ...

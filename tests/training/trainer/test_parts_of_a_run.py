@@ -1,0 +1,98 @@
+import math
+
+import pytest
+import torch
+
+from training.errors import ModelError, SettingError
+from training.objective.curriculum import Trainable
+from training.trainer.ema import MovingAverage
+from training.trainer.optimizer import OptimizerSettings, check_optimizer, make_optimizer
+from training.trainer.progress import Meter, duration_text
+from training.trainer.step import StepReport
+from training.trainer.trainable import is_trainable, set_trainable
+
+
+def test_the_average_of_a_constant_is_the_constant_and_of_a_line_lags_behind():
+    parameter = torch.zeros(3)
+    average = MovingAverage({"a": parameter}, 0.9)
+    for _ in range(5):
+        average.update({"a": parameter})
+    assert torch.equal(average.averages["a"], torch.zeros(3))
+    for step in range(400):
+        average.update({"a": torch.full((3,), float(step))})
+    # A line of slope 1 is followed decay / (1 - decay) behind.
+    torch.testing.assert_close(
+        average.averages["a"], torch.full((3,), 399 - 9.0), atol=1e-3, rtol=0
+    )
+
+
+def test_the_average_forgets_its_beginning_fast_while_it_is_young():
+    average = MovingAverage({"a": torch.full((1,), 100.0)}, 0.999)
+    for _ in range(20):
+        average.update({"a": torch.zeros(1)})
+    assert average.averages["a"].item() < 1.0
+
+
+def test_only_what_takes_part_is_averaged():
+    average = MovingAverage({"a": torch.zeros(1), "b": torch.zeros(1)}, 0.5)
+    average.update({"a": torch.ones(1)})
+    assert average.averages["a"] > 0 and average.averages["b"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("audio_projector.window.weight", "adapter lora most all"),
+        ("audio_blocks.3.o.weight", "adapter lora most all"),
+        ("blocks.0.attn1.to_q.lora_A.default.weight", "lora most all"),
+        ("blocks.0.attn1.to_q.base_layer.weight", "most all"),
+        ("blocks.0.attn2.to_q.weight", "all"),
+        ("blocks.0.attn2.norm_k.weight", "all"),
+        ("blocks.0.attn2.add_k_proj.weight", "most all"),
+        ("condition_embedder.text_embedder.linear_1.weight", "all"),
+        ("condition_embedder.image_embedder.norm1.weight", "most all"),
+        ("blocks.0.ffn.net.2.bias", "most all"),
+    ],
+)
+def test_each_phase_moves_what_its_name_says(name, moves):
+    kinds = {
+        "adapter": Trainable.ADAPTER,
+        "lora": Trainable.ADAPTER_AND_LORA,
+        "most": Trainable.ALL_BUT_TEXT_ATTENTION,
+        "all": Trainable.ALL,
+    }
+    assert [kind for kind, trainable in kinds.items() if is_trainable(name, trainable)] == (
+        moves.split()
+    )
+
+
+def test_a_phase_that_moves_nothing_is_refused():
+    with pytest.raises(ModelError, match="no such parameters"):
+        set_trainable(torch.nn.Linear(2, 2), Trainable.ADAPTER)
+
+
+def test_weight_decay_is_for_matrices():
+    layer = torch.nn.Linear(2, 2)
+    optimizer = make_optimizer(dict(layer.named_parameters()), OptimizerSettings(), 1e-3)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+    assert optimizer.param_groups[0]["fused"]
+
+
+def test_eight_bits_without_a_gpu_are_refused_with_the_way_out():
+    with pytest.raises(SettingError, match=r"optimizer\.kind=adamw"):
+        check_optimizer(OptimizerSettings(kind="adamw_8bit"), torch.device("cpu"))
+
+
+def test_speeds_are_sums_over_the_time_they_took():
+    now = [10.0]
+    meter = Meter(clock=lambda: now[0])
+    meter.restart()
+    report = StepReport(1.0, 1.0, math.nan, math.nan, 1.0, num_clips=4, num_tokens=100)
+    for _ in range(2):
+        now[0] += 5
+        meter.add(report, data_wait_s=1.0, flops=1e12)
+    rates = meter.rates(peak_flops_per_s=1e12)
+    assert rates["clips_per_s"] == 0.8 and rates["tokens_per_s"] == 20
+    assert rates["data_wait_ratio"] == 0.2 and rates["step_s"] == 5 and rates["mfu"] == 0.2
+    assert "mfu" not in meter.rates(None)
+    assert duration_text(3725) == "1 h 02 min" and duration_text(65) == "1 min 05 s"

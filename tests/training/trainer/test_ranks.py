@@ -1,0 +1,100 @@
+"""Two ranks against one with accumulation; the ranks are processes of this machine, with gloo."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from datetime import timedelta
+
+import pytest
+import torch
+from torch import distributed, multiprocessing
+
+from tests.training.trainer.doubles import make_recipe, run
+from training.trainer.world import current_world, sharing_clips
+
+PHASES = (
+    {"steps": 2, "trainable": "adapter", "audio_scopes": {"clip": 1.0}, "silent_ratio": 0.3},
+    {"steps": 3, "trainable": "all_but_text_attention"},
+)
+
+
+def _work(rank, folder):
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=100),
+    )
+    try:
+        recipe = make_recipe(*PHASES)
+        world = current_world()
+        runs = {
+            "whole": run(recipe, folder / "whole", world),
+            "first": run(recipe, folder / "stopped", world, stop_after=4),
+        }
+        if rank == 0:
+            shutil.copytree(folder / "stopped", folder / "for one rank")
+        runs["second"] = run(recipe, folder / "stopped", world, resume=True)
+        # Clips of two latent frames, one on each rank.
+        sharing = sharing_clips(world, 2)
+        runs["shared"] = run(recipe, folder / "shared", sharing)
+        reports = {
+            name: [asdict(report) for report in result.reports] for name, result in runs.items()
+        }
+        (folder / f"rank{rank}.json").write_text(json.dumps(reports))
+    finally:
+        distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """Folder and reports of two ranks: a whole run, and one that stops and resumes."""
+    folder = tmp_path_factory.mktemp("two")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    multiprocessing.spawn(_work, (folder,), nprocs=2)
+    one, two = (json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert one == two  # every rank reports the same
+    return folder, one
+
+
+def _accumulating():
+    return make_recipe(*({**phase, "accumulation": 2} for phase in PHASES))
+
+
+def _assert_same_steps(alone, together):
+    assert len(together) == len(alone)
+    for mine, theirs in zip(alone, together, strict=True):
+        assert theirs["num_clips"] == mine.num_clips == 4
+        assert theirs["loss"] == pytest.approx(mine.loss, abs=1e-5)
+        assert theirs["lip_loss"] == pytest.approx(mine.lip_loss, abs=1e-5)
+        assert theirs["gradient_norm"] == pytest.approx(mine.gradient_norm, rel=1e-4)
+
+
+def test_two_ranks_equal_one_rank_with_accumulation_through_a_change_of_phase(two_ranks, tmp_path):
+    alone = run(_accumulating(), tmp_path)
+    assert len(alone.reports) == 5
+    _assert_same_steps(alone.reports, two_ranks[1]["whole"])
+
+
+def test_two_ranks_stop_and_resume_as_if_they_had_not(two_ranks):
+    runs = two_ranks[1]
+    assert [*runs["first"], *runs["second"]] == runs["whole"]
+
+
+def test_two_ranks_that_share_each_clip_equal_one_rank(two_ranks, tmp_path):
+    alone = run(make_recipe(*PHASES), tmp_path)
+    shared = two_ranks[1]["shared"]
+    assert len(alone.reports) == len(shared) == 5
+    for mine, theirs in zip(alone.reports, shared, strict=True):
+        assert (theirs["num_clips"], theirs["num_tokens"]) == (mine.num_clips, mine.num_tokens)
+        assert theirs["loss"] == pytest.approx(mine.loss, abs=1e-5)
+        assert theirs["gradient_norm"] == pytest.approx(mine.gradient_norm, rel=1e-4)
+
+
+def test_one_rank_goes_on_from_the_checkpoint_of_two(two_ranks):
+    folder, runs = two_ranks
+    alone = run(_accumulating(), folder / "for one rank", resume=True)
+    _assert_same_steps(alone.reports, runs["second"])
