@@ -32,7 +32,7 @@ demo: $(VENV)/.installed
 	@echo "what a tiny model made of it: $(DEMO)/judged/index.html (it proves the road, no more)"
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests of the `shards serve` page drive a real Chromium; without one they skip.
 browser:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from curation.cast import ANNA, ANNA_VOICE, BORIS, BORIS_VOICE
-from curation.demo import make_demo_footage
 from curation.talking_clip import render_talking_clip
+from tests.shared import demo_footage
 
 SHIFTED = {
     "off_p160_25fps.mp4": (Fraction(25), 160.0),
@@ -27,18 +27,8 @@ SHIFTED = {
 def footage(tmp_path_factory) -> Path:
     """A few demo files, good and bad."""
     folder = tmp_path_factory.mktemp("footage")
-    make_demo_footage(
-        folder,
-        only=(
-            "good_25fps.mp4",
-            "dubbed.mp4",
-            "two_shots.mp4",
-            "no_audio.mp4",
-            "truncated.mp4",
-            "text_named.mp4",
-        ),
-    )
-    (folder / "truth.json").unlink()
+    for file in demo_footage(tmp_path_factory).iterdir():
+        shutil.copy(file, folder)
     (folder / "empty.mp4").write_bytes(b"")
     shutil.copy(folder / "good_25fps.mp4", folder / "good_copy.mp4")
     return folder

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.shared import demo_footage, once
 from tests.stages.footage import REAL_DATA
 
 DEMO_FILES = ("good_25fps.mp4", "dubbed.mp4", "two_shots.mp4", "text_named.mp4")
@@ -27,14 +26,8 @@ REAL_FILES = (
 def demo_run(tmp_path_factory) -> Path:
     """Folder of a run over footage made here: three clips kept, one refused, one source refused."""
 
-    def make(run: Path, footage: Path) -> None:
-        from curation.demo import make_demo_footage
-
-        make_demo_footage(footage, only=DEMO_FILES)
-        (footage / "truth.json").unlink()
-        _curate(footage, run)
-
-    return _once(tmp_path_factory, "demo", make)
+    footage = demo_footage(tmp_path_factory)
+    return _run_over(tmp_path_factory, "demo", [footage / name for name in DEMO_FILES])
 
 
 @pytest.fixture(scope="session")
@@ -44,13 +37,7 @@ def real_run(tmp_path_factory) -> Path:
     if missing:
         pytest.skip(f"needs {REAL_DATA / missing[0]}")
 
-    def make(run: Path, footage: Path) -> None:
-        footage.mkdir()
-        for name in REAL_FILES:
-            (footage / name).symlink_to(REAL_DATA / name)
-        _curate(footage, run)
-
-    return _once(tmp_path_factory, "real", make)
+    return _run_over(tmp_path_factory, "real", [REAL_DATA / name for name in REAL_FILES])
 
 
 @pytest.fixture(scope="session")
@@ -69,21 +56,16 @@ def demo_copy(demo_run, tmp_path) -> Path:
     return Path(shutil.copytree(demo_run, tmp_path / "run"))
 
 
-def _once(tmp_path_factory, name: str, make: Callable[[Path, Path], None]) -> Path:
-    """Make a run in the folder that all workers of the session share; the first makes it."""
-    base = tmp_path_factory.getbasetemp()
-    if base.name.startswith("popen-"):  # of a pytest-xdist worker
-        base = base.parent
-    folder = base / f"{name}-run-once"
-    folder.mkdir(exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "made").exists():
-            for part in ("run", "footage"):
-                shutil.rmtree(folder / part, ignore_errors=True)
-            make(folder / "run", folder / "footage")
-            (folder / "made").touch()
-    return folder / "run"
+def _run_over(tmp_path_factory, name: str, files: list[Path]) -> Path:
+    """Make a run over some files; several tests look into it."""
+
+    def make(folder: Path) -> None:
+        (folder / "footage").mkdir()
+        for file in files:
+            (folder / "footage" / file.name).symlink_to(file)
+        _curate(folder / "footage", folder / "run")
+
+    return once(tmp_path_factory, f"{name}-run", make) / "run"
 
 
 def _curate(footage: Path, run: Path) -> None:
