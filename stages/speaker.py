@@ -124,7 +124,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
             settings.network == "auto" and self._missing is None
         )
         if self.uses_network:
-            self.costly = True
+            self.costly, self.packages = True, ("torch",)
             self.needs = (*SpeakerStage.needs, FaceCrops)
             self.resources = Resources(memory_gib=1.8)
 
