@@ -6,7 +6,7 @@ Both give the same number of frames of every clip at the same size, its whole so
 description and face track, in one process on one thread, in turns. The plain reader goes through
 each tar with the ``webdataset`` package and decodes whole clips, once turning every frame into RGB
 of that size (as reading whole clips does) and once only those that are used (the best that can be
-done without seeking). Both scale and convert in the same
+done without seeking). Both cut, scale and convert in the same
 way. Printed are samples a second, the ratios, and frames decoded.
 """
 
@@ -28,13 +28,12 @@ from manifests.dataset import DatasetManifest, find_dataset
 from training.data.picture_fit import fit_picture
 from training.data.settings import DataSettings
 from training.data.training_data import TrainingData
-from training.data.video_frames import PictureShaper
+from training.data.video_frames import FrameShaper
 
 
 def plain_epoch(urls: list[str], num_frames: int, size_px: tuple[int, int], only_used: bool) -> int:
     """Read every clip that is long enough as a plain loader would; returns how many."""
     num_read = 0
-    shape = PictureShaper()
     for sample in webdataset.WebDataset(urls, shardshuffle=False):
         pictures = []
         with av.open(io.BytesIO(sample["mp4"])) as container:
@@ -43,15 +42,16 @@ def plain_epoch(urls: list[str], num_frames: int, size_px: tuple[int, int], only
             stream.codec_context.thread_count = 1
             size = stream.codec_context.width, stream.codec_context.height
             fit = fit_picture(size, size_px, None, is_mirrored=False)
+            shape = FrameShaper(fit)
             first = max(0, (stream.frames - num_frames) // 2)
             for number, frame in enumerate(container.decode(stream)):
                 if only_used and not first <= number < first + num_frames:
                     continue
-                pictures.append(shape(frame, fit))
+                pictures.append(shape(frame))
         if len(pictures) < num_frames:
             continue
         used = pictures if only_used else pictures[first : first + num_frames]
-        torch.from_numpy(np.stack(used).transpose(3, 0, 1, 2))
+        torch.stack(used).permute(3, 0, 1, 2)
         soundfile.read(io.BytesIO(sample["flac"]), dtype="float32")
         json.loads(sample["json"])
         sample["txt"].decode()

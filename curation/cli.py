@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from curation.errors import CurationError, RunError
+from curation.learn_sync import learn_sync
 from curation.recipe import Recipe, check_recipe, load_recipe
 from curation.weights_cli import app as weights_app
 from manifests.errors import ManifestError
@@ -28,6 +29,10 @@ app = typer.Typer(
 )
 
 app.add_typer(weights_app, name="weights")
+app.command(
+    name="learn-sync",
+    epilog="Example: curate learn-sync runs/first --out my_sync.npz --report my_sync.md",
+)(learn_sync)
 
 Out = Annotated[str, typer.Option("--out", help="Run directory, local or any fsspec URL.")]
 Run = Annotated[str, typer.Argument(help="Run directory, local or any fsspec URL.")]

@@ -70,10 +70,13 @@ class PoseFit(NamedTuple):
 def canonical_face() -> FloatArray:
     """Return the frontal mean face, (478, 3), symmetric, outer eye corners 1 apart.
 
-    Source: `stages.sync_fit.mean_face` over the clips named in `sync_cca.md`. The face model of
-    MediaPipe's geometry module would serve as well, but the wheel (0.10.14) does not contain it.
+    The mean over 37 clips of one speaker each (named in `sync_net.md`): generalised Procrustes
+    analysis, averaged with its own mirror image, then turned so that x runs through the outer eye
+    corners and the line from the top of the forehead (10) to the chin (152) lies in the picture's
+    plane. The face model of MediaPipe's geometry module would serve as well, but the wheel
+    (0.10.14) does not contain it.
     """
-    path = files("stages").joinpath("sync_cca.npz")
+    path = files("stages").joinpath("mean_face.npz")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return np.asarray(arrays["canonical_PC"], np.float64)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -34,7 +35,7 @@ from stages.face_track import FaceTrack, FaceTracks
 from stages.lr_asd import LrAsd
 from stages.speaker_turns import Verdict, share_out, speakers, verdict_of
 from stages.speech import Voice
-from stages.sync_cca import CcaSync, SyncEstimate
+from stages.sync_estimator import SyncEstimate, SyncEstimator, SyncInput
 
 
 class SpeakerSettings(StageSettings):
@@ -92,13 +93,11 @@ class SpeakerMeasurement:
     )
 
 
-class SyncEstimator(Protocol):
-    """Compares one face's lips with one voice; see ``stages.sync``."""
+class SyncJudge(Protocol):
+    """Compares faces' lips with a voice; `SyncEstimator` is one."""
 
-    def estimate(
-        self, landmarks_TPC: Any, times_s: Any, pcm: Any, pcm_start_s: float
-    ) -> SyncEstimate:
-        """Return how they go together."""
+    def estimate(self, inputs: Sequence[SyncInput]) -> list[SyncEstimate]:
+        """Return how they go together, one result an input."""
 
 
 class SpeakerStage(Stage[SpeakerSettings]):
@@ -115,7 +114,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
     measurement = SpeakerMeasurement
     needs: tuple[type, ...] = (FaceTracks, Voice)
 
-    def __init__(self, settings: SpeakerSettings, estimator: SyncEstimator | None = None) -> None:
+    def __init__(self, settings: SpeakerSettings, estimator: SyncJudge | None = None) -> None:
         super().__init__(settings)
         self._estimator = estimator
         self._network: LrAsd | None = None
@@ -130,7 +129,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
 
     def setup(self) -> None:
         """Load the estimator of sync, and the network if it is to be used."""
-        self._estimator = self._estimator or CcaSync.load()
+        self._estimator = self._estimator or SyncEstimator.load()
         if self.uses_network:
             path = weights_path(self.settings.weights)
             self._network = LrAsd.load(path, torch_device(self.settings.device))
@@ -154,7 +153,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
     def weights_digests(self) -> tuple[str, ...]:
         """Digests of the estimator of sync, and of the network if it is used."""
         network = (weights_digest(self.settings.weights),) if self.uses_network else ()
-        return (CcaSync.weights_digest(), *network)
+        return (SyncEstimator.weights_digest(), *network)
 
     def shaping_settings(self) -> dict[str, Any]:
         """All but where the network is and runs; the weights have their digest."""
@@ -181,12 +180,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
         starts_s = window_starts_s(span.start_s, span.end_s, self.settings)
         length_s = min(self.settings.window_s, span.duration_s)
         step_s = min(self.settings.step_s, length_s)
-        confidence_WK = np.array(
-            [
-                [self._confidence(face, voice, span.time_base, at_s, length_s) for face in faces]
-                for at_s in starts_s.tolist()
-            ]
-        )
+        confidence_WK = self._confidences(faces, voice, span.time_base, starts_s, length_s)
         middles_s = (starts_s[1:] + starts_s[:-1] + length_s) / 2
         edges_s = [span.start_s, *middles_s.tolist(), span.end_s]
         voiced_W = np.array(
@@ -209,19 +203,36 @@ class SpeakerStage(Stage[SpeakerSettings]):
             **self._by_network(view, faces, own),
         )
 
-    def _confidence(
-        self, face: FaceTrack, voice: Voice, time_base: Any, start_s: float, length_s: float
-    ) -> float:
-        times_s = face.times_s(time_base)
-        first, last = np.searchsorted(times_s, [start_s, start_s + length_s])
-        if last - first < 2 or self._estimator is None:
-            return float("nan")
-        sound_start_s = start_s - self.settings.margin_s
-        sound = voice.pcm.slice(sound_start_s, start_s + length_s + self.settings.margin_s)
-        estimate = self._estimator.estimate(
-            face.landmarks_TPC[first:last], times_s[first:last], sound, sound_start_s
-        )
-        return float("nan") if estimate.confidence is None else estimate.confidence
+    def _confidences(
+        self,
+        faces: Sequence[FaceTrack],
+        voice: Voice,
+        time_base: Fraction,
+        starts_s: np.ndarray,
+        length_s: float,
+    ) -> np.ndarray:
+        """Confidence of every face in every window (W, K), all judged at once; NaN for unknown."""
+        confidence_WK = np.full((len(starts_s), len(faces)), np.nan)
+        places, inputs = [], []
+        for row, start_s in enumerate(starts_s.tolist()):
+            sound_start_s = start_s - self.settings.margin_s
+            sound = voice.pcm.slice(sound_start_s, start_s + length_s + self.settings.margin_s)
+            for column, face in enumerate(faces):
+                times_s = face.times_s(time_base)
+                first, last = np.searchsorted(times_s, [start_s, start_s + length_s])
+                if last - first < 2:
+                    continue
+                part = slice(int(first), int(last))
+                places.append((row, column))
+                inputs.append(
+                    SyncInput(face.landmarks_TPC[part], times_s[part], sound, sound_start_s)
+                )
+        if self._estimator is None or not inputs:
+            return confidence_WK
+        for place, estimate in zip(places, self._estimator.estimate(inputs), strict=True):
+            if estimate.confidence is not None:
+                confidence_WK[place] = estimate.confidence
+        return confidence_WK
 
     def _by_network(self, view: ClipView, faces: Sequence[FaceTrack], own: int) -> dict[str, Any]:
         if self._network is None:

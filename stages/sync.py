@@ -1,13 +1,18 @@
 """Sync: does this voice belong to these lips, and how late is it?
 
-The interface is final, the estimator behind it is a backend. An estimator that cannot tell
-(no mesh, hardly any sound) leaves everything missing, which is not the same as out of sync.
+The clip is measured twice: as it is, and as packing will cut it, its sound moved by the measured
+offset and nothing beyond its ends. What the second look still finds is `remaining_offset_ms`.
+
+Three answers are kept apart (`verdict`): the voice belongs to the lips; it is foreign to them; or
+there is too little to tell by (a profile, noise, a mouth that hardly moves, a short clip). Where
+nothing can be compared at all (no mesh, hardly any sound) everything is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,18 +23,25 @@ from manifests.reasons import Reason
 from stages.contract import ClipView, Stage, StageSettings
 from stages.face_track import FaceTracks
 from stages.speech import Voice
-from stages.sync_cca import CcaSync, SyncEstimate
+from stages.sync_estimator import SyncEstimate, SyncEstimator, SyncInput
+
+BELONGS, FOREIGN, UNSURE = "belongs", "foreign", "unsure"
+BELONGS_FROM, FOREIGN_BELOW = 0.5, 0.1
+"""Confidences that the three verdicts part at. Ours, from the calibration on held-out speakers
+(sync_net.md)."""
 
 
 class SyncSettings(StageSettings):
     """Which estimator, and how much sound it sees around the clip.
 
     Attributes:
-        backend: ``cca``, the closed-form estimator that ships with the package.
+        backend: ``net``, the network of the package.
+        weights: file that ``curate learn-sync`` wrote; empty for the one that ships.
         margin_s: sound before and after the clip that may be searched.
     """
 
-    backend: Literal["cca"] = "cca"
+    backend: Literal["net"] = "net"
+    weights: str = ""
     margin_s: float = Setting(1.0, ge=0)
 
 
@@ -48,6 +60,9 @@ class SyncMeasurement:
         low=Reason.SYNC_NOT_CONFIDENT,
         other=Reason.SYNC_UNKNOWN,
     )
+    verdict: str | None = measured(
+        "belongs, foreign, or unsure: too little to tell by", other=Reason.SYNC_UNKNOWN
+    )
     score: float | None = measured(
         "raw score at the best offset", low=Reason.SYNC_NOT_CONFIDENT, other=Reason.SYNC_UNKNOWN
     )
@@ -57,6 +72,12 @@ class SyncMeasurement:
     half_disagreement_ms: float | None = measured(
         "difference of the offsets of the two halves", unit="ms", high=Reason.OFFSET_DRIFTS
     )
+    remaining_offset_ms: float | None = measured(
+        "size of the AV offset measured again on the corrected clip",
+        unit="ms",
+        high=Reason.OFFSET_TOO_LARGE,
+        other=Reason.SYNC_UNKNOWN,
+    )
     curve_offsets_ms: tuple[float, ...] | None = measured("offsets of the curve", unit="ms")
     curve: tuple[float, ...] | None = measured("score at each offset")
 
@@ -65,44 +86,69 @@ class SyncStage(Stage[SyncSettings]):
     """Compares the lips of a clip's track with the voice."""
 
     name = "sync"
-    version = 1
+    version = 2
     settings_type = SyncSettings
     measurement = SyncMeasurement
     needs = (FaceTracks, Voice)
 
     def setup(self) -> None:
         """Load the estimator."""
-        self._estimator = CcaSync.load()
+        self._estimator = SyncEstimator.load(self._weights())
 
     def weights_digests(self) -> tuple[str, ...]:
         """Digest of the estimator's weights."""
-        return (CcaSync.weights_digest(),)
+        return (SyncEstimator.weights_digest(self._weights()),)
 
     def measure(self, clips: Sequence[ClipView]) -> list[Any]:
-        """Estimate offset and confidence of each clip."""
-        return [_record(self._estimate(view)) for view in clips]
+        """Estimate offset and confidence of each clip, then the offset of the corrected clip."""
+        first = self._estimator.estimate([self._input(view) for view in clips])
+        corrected = [
+            self._input(view, offset_s=found.offset_ms / 1000)
+            for view, found in zip(clips, first, strict=True)
+            if found.offset_ms is not None
+        ]
+        again = iter(self._estimator.estimate(corrected))
+        return [_record(found, None if found.offset_ms is None else next(again)) for found in first]
 
-    def _estimate(self, view: ClipView) -> SyncEstimate:
+    def _weights(self) -> Path | None:
+        return Path(self.settings.weights) if self.settings.weights else None
+
+    def _input(self, view: ClipView, offset_s: float | None = None) -> SyncInput:
+        """The clip with sound around it; or, for an offset, exactly as packing cuts it."""
         span = view.clip.span
         tracks = view.evidence.get(FaceTracks).tracks
         track = next(t for t in tracks if t.number == view.clip.track).within(span)
         pcm = view.evidence.get(Voice).pcm
-        start_s = span.start_s - self.settings.margin_s
-        sound = pcm.slice(start_s, span.end_s + self.settings.margin_s)
-        return self._estimator.estimate(
-            track.landmarks_TPC, track.times_s(span.time_base), sound, start_s
-        )
+        times_s = track.times_s(span.time_base)
+        if offset_s is None:
+            start_s = span.start_s - self.settings.margin_s
+            sound = pcm.slice(start_s, span.end_s + self.settings.margin_s)
+            return SyncInput(track.landmarks_TPC, times_s, sound, start_s)
+        sound = pcm.slice(span.start_s + offset_s, span.end_s + offset_s)
+        return SyncInput(track.landmarks_TPC, times_s, sound, span.start_s)
 
 
-def _record(estimate: SyncEstimate) -> SyncMeasurement:
-    offset_ms = estimate.offset_ms
+def verdict_of(confidence: float | None) -> str | None:
+    """Return the verdict that a confidence stands for; None for none."""
+    if confidence is None:
+        return None
+    if confidence >= BELONGS_FROM:
+        return BELONGS
+    return FOREIGN if confidence < FOREIGN_BELOW else UNSURE
+
+
+def _record(found: SyncEstimate, again: SyncEstimate | None) -> SyncMeasurement:
+    offset_ms = found.offset_ms
+    remaining_ms = None if again is None else again.offset_ms
     return SyncMeasurement(
         offset_ms=offset_ms,
         abs_offset_ms=None if offset_ms is None else abs(offset_ms),
-        confidence=estimate.confidence,
-        score=estimate.score,
-        margin=estimate.margin,
-        half_disagreement_ms=estimate.half_disagreement_ms,
-        curve_offsets_ms=tuple(float(v) for v in estimate.offsets_ms),
-        curve=tuple(float(v) for v in np.nan_to_num(estimate.curve)),
+        confidence=found.confidence,
+        verdict=verdict_of(found.confidence),
+        score=found.score,
+        margin=found.margin,
+        half_disagreement_ms=found.half_disagreement_ms,
+        remaining_offset_ms=None if remaining_ms is None else abs(remaining_ms),
+        curve_offsets_ms=tuple(float(v) for v in found.offsets_ms),
+        curve=tuple(float(v) for v in np.nan_to_num(found.curve)),
     )

@@ -239,10 +239,10 @@ def _run(
 
     from training.generation.pipeline import TalkingPortraitPipeline
     from training.generation.progress import RichWatcher
-    from training.generation.ranks import is_first_rank
+    from training.generation.ranks import default_device, is_first_rank
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    where = device or default_device()
     dtype = torch.bfloat16 if where.startswith("cuda") else torch.float32
     begun = time.monotonic()
     try:

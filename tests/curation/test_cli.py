@@ -29,6 +29,7 @@ def curate(monkeypatch, capsys, *arguments):
         (["run", "{tmp}/a.mp4", "--out", "{tmp}/file/run"], "cannot be written"),
         (["select", "{tmp}/nowhere"], "run.json"),
         (["explain", "{tmp}/nowhere", "x"], "run.json"),
+        (["learn-sync", "{tmp}", "--out", "{tmp}/x.npz"], "no clip with a face and a sound"),
     ],
 )
 def test_wrong_use_is_one_line_and_code_2(monkeypatch, capsys, tmp_path, arguments, says):
@@ -43,7 +44,7 @@ def test_wrong_use_is_one_line_and_code_2(monkeypatch, capsys, tmp_path, argumen
 
 
 def test_every_command_has_help_with_an_example():
-    for name in ("run", "select", "pack", "retry", "explain", "demo"):
+    for name in ("run", "select", "pack", "retry", "explain", "demo", "learn-sync"):
         result = CliRunner().invoke(cli.app, [name, "--help"])
         assert result.exit_code == 0
         assert f"curate {name}" in result.output

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.stages.footage import REAL_DATA
@@ -50,6 +51,16 @@ def real_run(tmp_path_factory) -> Path:
         _curate(footage, run)
 
     return _once(tmp_path_factory, "real", make)
+
+
+@pytest.fixture(scope="session")
+def demo_limit(demo_run) -> float:
+    """A least sync confidence that refuses just one of the demo run's kept clips."""
+    rows = pq.read_table(demo_run / "clips.parquet").to_pylist()
+    lowest, second, *_ = sorted(row["sync.confidence"] for row in rows if row["state"] == "kept")
+    limit = round((lowest + second) / 2, 6)
+    assert lowest < limit < second
+    return limit
 
 
 @pytest.fixture

@@ -97,11 +97,13 @@ def test_diff_exits_1_only_where_it_is_asked_to(demo_run: Path, real_run: Path) 
     assert read("diff", demo_run, real_run)["same"] is False
 
 
-def test_what_if_tells_what_is_won_and_lost(demo_run: Path) -> None:
-    result = shards("what-if", demo_run, "--set", "sync.min_confidence=0.995")
+def test_what_if_tells_what_is_won_and_lost(demo_run: Path, demo_limit: float) -> None:
+    rows = pq.read_table(demo_run / "clips.parquet").to_pylist()
+    (lost,) = (r for r in rows if r["state"] == "kept" and r["sync.confidence"] < demo_limit)
+    result = shards("what-if", demo_run, "--set", f"sync.min_confidence={demo_limit}")
     assert result.exit_code == 0
-    assert "1 lost (4.8 s)" in result.stdout
-    assert "sync.confidence: min 0.5 -> 0.995" in result.stdout
+    assert f"1 lost ({lost['duration_s']:.1f} s)" in result.stdout
+    assert f"sync.confidence: min 0.5 -> {demo_limit:g}" in result.stdout
     record = read("what-if", demo_run, "--unset", "sync.min_confidence")
     assert (record["num_kept"], record["num_won"], record["won_s"]) == (4, 1, 8.0)
 

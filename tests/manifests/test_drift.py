@@ -49,7 +49,7 @@ def test_added_removed_and_changed_clips_are_told_apart(demo_run: Path, demo_cop
 
 
 def test_verdicts_recipe_and_versions_that_changed_are_listed(
-    demo_run: Path, demo_copy: Path
+    demo_run: Path, demo_copy: Path, demo_limit: float
 ) -> None:
     from curation.driver import select_again
     from curation.recipe import check_recipe
@@ -57,10 +57,10 @@ def test_verdicts_recipe_and_versions_that_changed_are_listed(
 
     record = json.loads((demo_copy / "run.json").read_text())
     recipe = check_recipe(record["recipe"], "run.json")
-    select_again(Folder(str(demo_copy)), recipe, ["sync.min_confidence=0.995"])
+    select_again(Folder(str(demo_copy)), recipe, [f"sync.min_confidence={demo_limit}"])
     Spoilt(demo_copy).record(lambda record: record["versions"].update(av="0.0"))
     found = between(demo_run, demo_copy)
-    assert found.recipe == {"gates.sync.confidence.min": (0.5, 0.995)}
+    assert found.recipe == {"gates.sync.confidence.min": (0.5, demo_limit)}
     assert found.versions == {"av": (record["versions"]["av"], "0.0")}
     (verdict,) = found.verdicts
     assert (verdict.before, verdict.after) == ("kept", "rejected")

@@ -122,8 +122,8 @@ def test_what_is_no_gate_is_refused(
         what_if(find_place(str(demo_run)), sets, unsets)
 
 
-def test_a_dataset_alone_can_only_lose(demo_run: Path) -> None:
+def test_a_dataset_alone_can_only_lose(demo_run: Path, demo_limit: float) -> None:
     place = find_place(str(demo_run / "dataset"))
     assert what_if(place).num_kept == 3
-    found = what_if(place, ["sync.min_confidence=0.995"])
+    found = what_if(place, [f"sync.min_confidence={demo_limit}"])
     assert (found.num_won, found.num_lost) == (0, 1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from stages.speaker import (
 )
 from stages.speaker_turns import NOBODY, Shares, Verdict, share_out, speakers, verdict_of
 from stages.speech import Voice
-from stages.sync_cca import SyncEstimate
+from stages.sync_estimator import SyncEstimate, SyncInput
 
 BASE = Fraction(1, 25)
 YES, NO, MAYBE = 0.97, 0.03, 0.5
@@ -94,13 +94,14 @@ class Told:
     def __init__(self, *spoken: list[tuple[float, float]]) -> None:
         self.spoken = spoken
 
-    def estimate(
-        self, landmarks_TPC: Any, times_s: Any, pcm: Any, pcm_start_s: float
-    ) -> SyncEstimate:
-        face = int(landmarks_TPC[0, 0, 0])
-        inside = np.zeros(len(times_s), bool)
+    def estimate(self, inputs: Sequence[SyncInput]) -> list[SyncEstimate]:
+        return [self._judge(each) for each in inputs]
+
+    def _judge(self, each: SyncInput) -> SyncEstimate:
+        face = int(each.landmarks_TPC[0, 0, 0])
+        inside = np.zeros(len(each.times_s), bool)
         for first_s, last_s in self.spoken[face]:
-            inside |= (times_s >= first_s) & (times_s < last_s)
+            inside |= (each.times_s >= first_s) & (each.times_s < last_s)
         confidence = NO + (YES - NO) * float(inside.mean())
         unknown = np.empty(0)
         return SyncEstimate(0.0, confidence, None, None, None, unknown, unknown)

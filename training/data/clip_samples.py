@@ -2,6 +2,9 @@
 
 Everything that is drawn (crop, mirror) comes from a generator of its own, seeded by run, epoch and
 clip, so that a sample does not depend on who reads it or when.
+
+Curation packs one speaker a clip, as ``flac`` and ``face.npz``. A sample may hold further ones as
+``1.flac`` and ``1.face.npz``, ``2.flac`` and so on, each voice with the face that it belongs to.
 """
 
 from __future__ import annotations
@@ -132,20 +135,29 @@ def read_clip(
         words = _words(said) if settings.speech_crops else []
         length = bucket.num_frames
         first = crop_start(header.num_frames, length, words, header.fps, generator)
-        face = PackedFace(member(members, "face.npz"), header.num_frames)
+        faces = [
+            PackedFace(member(members, f"{prefix}face.npz"), header.num_frames)
+            for prefix in _speakers(members)
+        ]
         fit = fit_picture(
             (header.width_px, header.height_px),
             (bucket.width_px, bucket.height_px),
-            face.box(first, length),
+            _union([face.box(first, length) for face in faces]),
             is_mirrored,
             settings.face_height_ratio,
         )
-        pcm_N = read_sound(member(members, "flac"), header.num_frames, header.fps)
+        speakers = tuple(
+            Speaker(
+                read_sound(member(members, f"{prefix}flac"), header.num_frames, header.fps),
+                face.crop(first, length, fit),
+            )
+            for prefix, face in zip(_speakers(members), faces, strict=True)
+        )
         frames_CTHW = video.read(first, length, fit, work)
     return ClipSample(
         clip_id=place.clip_id,
         frames_CTHW=frames_CTHW,
-        speakers=(Speaker(pcm_N, face.crop(first, length, fit)),),
+        speakers=speakers,
         first_frame=first,
         num_clip_frames=header.num_frames,
         fps=float(header.fps),
@@ -153,6 +165,22 @@ def read_clip(
         measurements=said.get("measurements", {}),
         is_mirrored=is_mirrored,
     )
+
+
+def _speakers(members: Mapping[str, bytes]) -> list[str]:
+    """What stands before the names of each speaker's members: nothing, ``1.``, ``2.``..."""
+    prefixes = [""]
+    while f"{len(prefixes)}.flac" in members:
+        prefixes.append(f"{len(prefixes)}.")
+    return prefixes
+
+
+def _union(boxes: list[np.ndarray | None]) -> np.ndarray | None:
+    found = [box for box in boxes if box is not None]
+    if not found:
+        return None
+    stacked = np.stack(found)
+    return np.concatenate([stacked[:, :2].min(0), stacked[:, 2:].max(0)])
 
 
 def _description(data: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -64,7 +65,13 @@ def epoch_buckets(
 
 
 def plan_epoch(
-    bucket_N: np.ndarray, weight_N: np.ndarray, batch_size: int, seed: int, epoch: int
+    bucket_N: np.ndarray,
+    weight_N: np.ndarray,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    *,
+    batches_together: int = 1,
 ) -> tuple[PlannedBatch, ...]:
     """Put every clip, as often as its weight says, into exactly one batch of its bucket.
 
@@ -76,6 +83,8 @@ def plan_epoch(
         batch_size: clips in a batch.
         seed: of the run.
         epoch: number of the epoch.
+        batches_together: batches of one bucket that follow each other; those that a bucket has
+            left over come at the end.
 
     Returns:
         The batches in their order.
@@ -85,20 +94,27 @@ def plan_epoch(
     row_M = np.repeat(np.arange(len(bucket_N)), times_N)
     turn_M = np.arange(len(row_M)) - np.repeat(np.cumsum(times_N) - times_N, times_N)
     order = generator.permutation(len(row_M))
-    batches = []
+    runs: list[list[tuple[int, np.ndarray]]] = []
     for bucket in np.unique(bucket_N[row_M]):
         own = order[bucket_N[row_M[order]] == bucket]
-        batches += [(int(bucket), part) for part in np.split(own, _cuts(len(own), batch_size))]
+        parts = np.split(own, range(batch_size, len(own), batch_size))
+        batches = [(int(bucket), part) for part in parts]
+        runs += [
+            batches[first : first + batches_together]
+            for first in range(0, len(batches), batches_together)
+        ]
+    mixed = [runs[number] for number in generator.permutation(len(runs))]
+    whole_first = sorted(mixed, key=lambda run: len(run) < batches_together)
     return tuple(
         PlannedBatch(
             epoch,
             position,
             position + 1,
-            batches[number][0],
-            tuple(row_M[batches[number][1]].tolist()),
-            tuple(turn_M[batches[number][1]].tolist()),
+            bucket,
+            tuple(row_M[part].tolist()),
+            tuple(turn_M[part].tolist()),
         )
-        for position, number in enumerate(generator.permutation(len(batches)))
+        for position, (bucket, part) in enumerate(chain.from_iterable(whole_first))
     )
 
 
@@ -136,10 +152,6 @@ def num_steps(num_batches: int, position: int, world_size: int) -> int:
         The number, the same for every rank.
     """
     return -(-(num_batches - position) // world_size)
-
-
-def _cuts(total: int, size: int) -> range:
-    return range(size, total, size)
 
 
 def _generator(seed: int, epoch: int, use: int) -> np.random.Generator:

@@ -109,12 +109,15 @@ class PackedFace:
                 BadReason.FACE_UNREADABLE, f"mesh points {sorted(missing)} of the oval are missing"
             )
 
-    def box(self, first: int, num: int) -> np.ndarray:
-        """Union of the face's boxes over some frames: (4,) left, top, right, bottom."""
+    def box(self, first: int, num: int) -> np.ndarray | None:
+        """Union of the face's boxes over some frames: (4,) left, top, right, bottom, or `None`."""
         boxes = self._arrays["box"][first : first + num]
+        boxes = boxes[np.isfinite(boxes).all(axis=1)]
+        if not len(boxes):
+            return None
         return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
-    def crop(self, first: int, num: int, fit: PictureFit) -> FaceTrack:
+    def crop(self, first: int, num: int, fit: PictureFit) -> FaceTrack | None:
         """Take some frames and move the points with the picture.
 
         Args:
@@ -123,8 +126,10 @@ class PackedFace:
             fit: how the picture is moved.
 
         Returns:
-            The track on these frames.
+            The track on these frames; `None` if the face is in none of them.
         """
+        if self.box(first, num) is None:
+            return None
         frames = slice(first, first + num)
         numbers = self._arrays["point_index"]
         points = fit.points(self._arrays["landmarks"][frames])

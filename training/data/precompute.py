@@ -7,7 +7,8 @@ of the same plan is not made again. Which worker makes it leaves no trace in its
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -188,6 +189,10 @@ def _on_ray(
 
     if not plans:
         return
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    _check_cluster(ray.cluster_resources(), workers)
+    ray.data.DataContext.get_current().enable_progress_bars = False
     packed = cloudpickle.dumps(encoder)
 
     class Actor:
@@ -199,12 +204,18 @@ def _on_ray(
             return {"done": pickle.dumps((plan.name, self._encoder(plan)))}
 
     rows = [{"plan": pickle.dumps(plan)} for plan in plans]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        Actor,
-        num_cpus=workers.cpus_per_worker,
-        num_gpus=workers.gpus_per_worker,
-        compute=ray.data.ActorPoolStrategy(size=min(workers.num_workers, len(rows))),
-    )
+    source = ray.data.from_items(rows, override_num_blocks=len(rows))
+    with warnings.catch_warnings():
+        # Ray 2.60 announces the end of `ray_remote_args_fn` and has no other way yet to say how
+        # often an actor is restarted; by default a clip that kills it is tried for ever.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        dataset = source.map(
+            Actor,
+            num_cpus=workers.cpus_per_worker,
+            num_gpus=workers.gpus_per_worker,
+            compute=ray.data.ActorPoolStrategy(size=min(workers.num_workers, len(rows))),
+            ray_remote_args_fn=lambda: {"max_restarts": 2, "max_task_retries": 2},
+        )
     try:
         for row in dataset.iter_rows():
             yield pickle.loads(row["done"])
@@ -212,3 +223,14 @@ def _on_ray(
         raise DataError(
             f"a worker failed: {error}; the shards that are written stay, call again to go on"
         ) from error
+
+
+def _check_cluster(resources: Mapping[str, float], workers: Workers) -> None:
+    """Refuse a pool that the cluster has no room for; Ray would wait for ever."""
+    for name, each in (("CPU", workers.cpus_per_worker), ("GPU", workers.gpus_per_worker)):
+        asked, there = workers.num_workers * each, resources.get(name, 0.0)
+        if asked > there:
+            raise DataError(
+                f"{workers.num_workers} workers of {each:g} {name}s each: the Ray cluster has "
+                f"{there:g}; ask for fewer workers, or add nodes"
+            )

@@ -71,12 +71,15 @@ class ReadBatch:
         samples: the clips; one that stands in for a bad one is marked as padding.
         bad: the clips that could not be used.
         work: what reading cost.
+        failure: why training cannot go on; a value, as an exception that comes out of a worker is
+            a page of its traceback.
     """
 
     planned: PlannedBatch
     samples: tuple[Sample, ...]
     bad: tuple[BadSample, ...]
     work: ReadWork
+    failure: str = ""
 
 
 class BatchReader:
@@ -100,6 +103,12 @@ class BatchReader:
         self._read_sample = read
 
     def __getitem__(self, planned: PlannedBatch) -> ReadBatch:
+        try:
+            return self._batch(planned)
+        except DataError as error:
+            return ReadBatch(planned, (), (), ReadWork(), str(error))
+
+    def _batch(self, planned: PlannedBatch) -> ReadBatch:
         work = ReadWork()
         bad: list[BadSample] = []
         samples = [

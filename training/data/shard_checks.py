@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.dataset import CLIPS_NAME, DatasetManifest, ShardEntry
+from manifests.errors import StorageError
 from manifests.storage import Folder
 from training.errors import DataError
 
@@ -33,9 +34,10 @@ def check_shards(folder: Folder, entries: tuple[ShardEntry, ...], check: str) ->
 
     def fault(entry: ShardEntry) -> str | None:
         place = folder.join(entry.path)
-        if not folder.exists(entry.path):
-            return f"{place}: the shard is missing; copy the whole dataset, or pack it again"
-        size = folder.size(entry.path)
+        try:
+            size = folder.size(entry.path)
+        except StorageError as error:
+            return f"{error}; copy the whole dataset, or pack it again"
         if size != entry.num_bytes:
             return (
                 f"{place}: {size} bytes, but {entry.num_bytes} in the manifest: the shard is cut "

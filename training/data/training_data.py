@@ -106,7 +106,19 @@ class TrainingData:
         if epoch not in self._plans:
             ratio, seed = self.settings.picture_ratio, self.settings.seed
             bucket_N = epoch_buckets(self._as_video, self._as_picture, ratio, seed, epoch)
-            plan = plan_epoch(bucket_N, self.clips.weight_N, self.settings.batch_size, seed, epoch)
+            plan = plan_epoch(
+                bucket_N,
+                self.clips.weight_N,
+                self.settings.batch_size,
+                seed,
+                epoch,
+                batches_together=self.settings.batches_together,
+            )
+            if not plan:
+                raise DataError(
+                    f"epoch {epoch} reads none of {len(self.clips)} clips: the weights of the "
+                    "sources add up to too little; raise them"
+                )
             # Reading ahead begins the next epoch while this one is still given out.
             self._plans = {**dict(list(self._plans.items())[-1:]), epoch: plan}
         return self._plans[epoch]
@@ -163,8 +175,16 @@ class TrainingData:
     @property
     def _order(self) -> dict[str, str]:
         """What the batches depend on, as texts."""
-        names = ("batch_size", "seed", "picture_ratio", "sizes_px", "num_frames", "flip_ratio")
-        named = {name: str(getattr(self.settings, name)) for name in (*names, "speech_crops")}
+        ordered = (
+            "batch_size",
+            "batches_together",
+            "seed",
+            "picture_ratio",
+            "sizes_px",
+            "num_frames",
+        )
+        cut = ("flip_ratio", "face_height_ratio", "speech_crops")
+        named = {name: str(getattr(self.settings, name)) for name in (*ordered, *cut)}
         return {"clips": f"{len(self.clips)} clips {self.clips.digest}", **named}
 
     def _planned(self) -> Iterator[PlannedBatch]:
@@ -186,6 +206,8 @@ class TrainingData:
             collate_fn=_as_it_is,
         )
         for batch in loader:
+            if batch.failure:
+                raise DataError(batch.failure)
             num_padding = sum(sample.is_padding for sample in batch.samples)
             self.books.book(len(batch.samples), num_padding, batch.bad)
             self.books.work.add(batch.work)

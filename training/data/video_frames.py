@@ -1,4 +1,4 @@
-"""The frames of a crop: found by key frame, decoded up to the last one used, scaled and cropped.
+"""The frames of a crop: found by key frame, decoded up to the last one used, cut and scaled.
 
 Frames before the crop are decoded only from the last key frame before it, frames behind it never,
 and only frames of the crop are turned into RGB. Not here: which frames to take (`speech_crops.py`).
@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-import numpy as np
 import torch
 from av.container import InputContainer
+from av.filter import Graph
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from training.data.books import BadReason, BadSampleError, ReadWork
 from training.data.picture_fit import PictureFit
 
-_UNBIASED = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+_UNBIASED = "bilinear+accurate_rnd"
 """Of chroma while turning into RGB; without accurate rounding red comes out one level too high."""
 
 
@@ -63,7 +62,6 @@ class VideoReader:
         self._stream.thread_type = "NONE"
         self._stream.codec_context.thread_count = 1
         self._stream.codec_context.options = {"err_detect": "explode"}
-        self._shape = PictureShaper()
         if self._stream.average_rate is None or self._stream.time_base is None:
             raise BadSampleError(BadReason.VIDEO_UNREADABLE, "no frame rate in its header")
         self.header = PackedVideo(
@@ -94,7 +92,8 @@ class VideoReader:
         Raises:
             BadSampleError: a frame is missing or damaged.
         """
-        frames_THWC = np.empty((num, fit.height_px, fit.width_px, 3), np.uint8)
+        frames_THWC = torch.empty(num, fit.height_px, fit.width_px, 3, dtype=torch.uint8)
+        shape = FrameShaper(fit)
         found = 0
         try:
             for number, frame in self._from(first, work):
@@ -102,7 +101,7 @@ class VideoReader:
                     continue
                 if number != first + found:
                     break
-                frames_THWC[found] = self._shape(frame, fit)
+                frames_THWC[found] = shape(frame)
                 found += 1
                 if found == num:
                     break
@@ -115,7 +114,7 @@ class VideoReader:
                 f"frame {first + found} is missing of frames {first} to {first + num - 1}",
             )
         work.num_frames_used += num
-        return torch.from_numpy(frames_THWC.transpose(3, 0, 1, 2))
+        return frames_THWC.permute(3, 0, 1, 2)
 
     def _from(self, first: int, work: ReadWork) -> Iterator[tuple[int, VideoFrame]]:
         """Yield numbers and frames from the key frame at or before ``first`` on."""
@@ -131,35 +130,44 @@ class VideoReader:
                 yield round((frame.pts - origin) / ticks), frame
 
 
-class PictureShaper:
-    """Scales and crops frames, turning them into RGB last.
+class FrameShaper:
+    """Cuts, scales and mirrors the frames of one video, turning them into RGB last.
 
     Scaling YUV 4:2:0 and turning the result into RGB takes about half of the time of doing both at
-    once. The two filters are kept from frame to frame, for making them costs more than a frame.
+    once.
+
+    Args:
+        fit: what is cut out, and its size afterwards.
     """
 
-    def __init__(self) -> None:
-        self._scaler, self._converter = VideoReformatter(), VideoReformatter()
+    def __init__(self, fit: PictureFit) -> None:
+        self._fit = fit
+        self._graph: Graph | None = None
 
-    def __call__(self, frame: VideoFrame, fit: PictureFit) -> np.ndarray:
-        """Bring one frame to its size, (H, W, 3) uint8 RGB.
+    def __call__(self, frame: VideoFrame) -> torch.Tensor:
+        """Bring one frame to its size, [H, W, 3] uint8 RGB."""
+        if self._graph is None:
+            self._graph = _graph(frame, self._fit)
+        self._graph.push(frame)
+        shaped = self._graph.pull()
+        assert isinstance(shaped, VideoFrame)
+        return torch.from_numpy(shaped.to_ndarray())
 
-        Args:
-            frame: as decoded.
-            fit: scale, crop and mirror.
-        """
-        scaled = self._scaler.reformat(
-            frame,
-            width=fit.scaled_width_px,
-            height=fit.scaled_height_px,
-            format="yuv420p",
-            interpolation=Interpolation.BICUBIC,
-            threads=1,
-        )
-        picture = self._converter.reformat(
-            scaled, format="rgb24", interpolation=_UNBIASED, threads=1
-        ).to_ndarray()
-        rows = slice(fit.top_px, fit.top_px + fit.height_px)
-        columns = slice(fit.left_px, fit.left_px + fit.width_px)
-        cropped = picture[rows, columns]
-        return cropped[:, ::-1] if fit.is_mirrored else cropped
+
+def _graph(frame: VideoFrame, fit: PictureFit) -> Graph:
+    filters = [
+        ("crop", f"{fit.cut_width_px}:{fit.cut_height_px}:{fit.left_px}:{fit.top_px}"),
+        ("scale", f"{fit.width_px}:{fit.height_px}:flags=bicubic"),
+        ("format", "yuv420p"),
+        ("scale", f"flags={_UNBIASED}"),
+        ("format", "rgb24"),
+        *([("hflip", None)] if fit.is_mirrored else []),
+    ]
+    graph = Graph()
+    graph.threads = 1
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    made = [graph.add(name, arguments) for name, arguments in filters]
+    graph.link_nodes(source, *made, graph.add("buffersink")).configure()
+    return graph

@@ -1,7 +1,8 @@
 """Frames of a video file for the metrics: one at a time, upright, on the file's own clock.
 
 A frame is never kept longer than a metric needs it, so that a clip of any length fits. Two files
-of different frame rates are compared at equal times, each with the frame that shows then.
+of different frame rates are compared at equal times, each with the frame that shows then. Pixels
+are those that are stored: a file whose pixels are not square is not stretched.
 
 Shape letters: H W picture, C = red, green, blue.
 """
@@ -36,7 +37,9 @@ class Shown:
 
 
 def iter_frames(path: Path) -> Iterator[tuple[float, VideoFrame]]:
-    """Decode a video once, in the order of presentation.
+    """Decode a video once, in the order of presentation; what is damaged is passed over.
+
+    How much is damaged, the curation run tells (`picture.corrupt_ratio`).
 
     Args:
         path: the file.
@@ -54,11 +57,16 @@ def iter_frames(path: Path) -> Iterator[tuple[float, VideoFrame]]:
                 raise InputError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
             stream.thread_count = 1
-            for frame in container.decode(stream):
-                if frame.time is None:
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError:
                     continue
-                first_s = frame.time if first_s is None else first_s
-                yield frame.time - first_s, frame
+                for frame in frames:
+                    if frame.time is None:
+                        continue
+                    first_s = frame.time if first_s is None else first_s
+                    yield frame.time - first_s, frame
     except av.FFmpegError as error:
         raise InputError(f"{path}: cannot be decoded: {error}; check it with `ffprobe`") from error
     if first_s is None:

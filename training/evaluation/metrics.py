@@ -76,7 +76,8 @@ METRICS: tuple[Metric, ...] = (
         "AV offset",
         "ms",
         "near zero",
-        "+ = audio later than picture; SyncNet's where it measured, else the embedded estimator's",
+        "+ = audio later than picture; SyncNet's where it measured, else the embedded estimator's; "
+        "says nothing where the voice does not belong to the lips",
     ),
     Metric("abs_av_offset_ms", "|AV offset|", "ms", "lower", "size of the AV offset"),
     Metric(

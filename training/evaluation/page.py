@@ -7,14 +7,20 @@ weigh little together, and are linked beyond. Every text goes through `escape`.
 from __future__ import annotations
 
 import base64
+import io
 from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import av
+import numpy as np
+from PIL import Image
+
 from manifests.inspection.report import asset
 from manifests.storage import Folder
+from training.evaluation.frames import shown_at
 from training.evaluation.intervals import LEVEL
 from training.evaluation.metrics import BY_NAME, METRICS
 from training.evaluation.results import CLIPS_NAME, RESULTS_NAME, ClipResult, Results, figures
@@ -91,7 +97,8 @@ def page_html(
         left -= num_bytes if num_bytes <= left else 0
     own_css = (resources.files("training.evaluation") / "assets" / "page.css").read_text("utf-8")
     policy = (
-        "default-src 'none'; style-src 'unsafe-inline'; media-src data: 'self' file:; "
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "media-src data: 'self' file:; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
@@ -125,7 +132,7 @@ def _figures_card(results: Results, seed: int, has_grid: bool) -> str:
         unit = f' <span class="quiet">{escape(metric.unit)}</span>' if metric.unit else ""
         of_set = row.get("of_set")
         cells = (
-            f'<td class="number">{number_text(of_set["value"])}</td>'
+            f'<td class="number">{_interval(of_set)}</td>'
             f'<td class="number">{of_set["num_generated"]} / {of_set["num_reference"]}</td>'
             "<td></td><td></td>"
             if of_set
@@ -158,7 +165,7 @@ def _missing_card(results: Results) -> str:
     ]
     lines += [
         f"<li>{escape(name)} has no generated clip of its stem</li>"
-        for name in (*results.reference_only, *results.source_only)
+        for name in dict.fromkeys((*results.reference_only, *results.source_only))
     ]
     by_cause: dict[tuple[str, str], list[str]] = {}
     for one in results.missing:
@@ -184,8 +191,8 @@ def _clip_card(clip: ClipResult, video: Path | None, *, is_inside: bool) -> str:
         else:
             address = quote(f"{VIDEOS}/{video.name}")
         parts.append(
-            f'<div class="panels"><video controls muted loop preload="metadata" src="{address}">'
-            "</video></div>"
+            f'<div class="panels"><video controls muted loop preload="metadata" src="{address}" '
+            f'poster="{_poster(video)}"></video></div>'
         )
         parts.append('<div class="three">' + "".join(_curve(clip, name) for name in PANELS))
         parts.append("</div>")
@@ -203,6 +210,16 @@ def _clip_card(clip: ClipResult, video: Path | None, *, is_inside: bool) -> str:
         parts.append(f'<ul class="notes">{notes}</ul>')
     kind = " unmeasured" if clip.unmeasured else ""
     return f'<section class="card{kind}">{"".join(parts)}</section>\n'
+
+
+def _poster(video: Path) -> str:
+    """The middle of a video as a data URL, so that the page shows something when printed too."""
+    with av.open(str(video)) as container:
+        middle_s = (container.duration or 0) / av.time_base / 2
+    shown = next(iter(shown_at(video, [middle_s])))
+    data = io.BytesIO()
+    Image.fromarray(shown.picture_HWC).save(data, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _curve(clip: ClipResult, panel: str) -> str:
@@ -229,8 +246,6 @@ def curve_svg(curve: SyncCurve, label: str) -> str:
     Returns:
         An SVG element.
     """
-    import numpy as np
-
     xs, ys = curve_points(curve, _CURVE_WIDTH, _CURVE_HEIGHT)
     path = "M" + "L".join(f"{x:.1f} {y + 5:.1f}" for x, y in zip(xs, ys, strict=True))
     best_x, zero_x = xs[best_shift(curve)], float(np.interp(0.0, curve.offsets_ms, xs))

@@ -1,7 +1,8 @@
 """Figures of a pair: mouth, likeness, what an edit left alone, identity.
 
 Rates, lengths and sizes that differ are handled and noted: files are compared at equal times over
-the time they share, the other picture brought to the generated one's size.
+the time they share, the other picture brought to the generated one's size. Pictures of another
+shape are not compared pixel by pixel, for they show another part of the scene.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from training.evaluation.weights import Shelf
 
 WELL_MATCHED_RATIO = 0.9
 """Below this share of matched frames the figure says so; ours."""
+
+SHAPE_SLACK = 0.05
+"""Sides are cut to multiples of 16 for the model; ours: half of that at 320 px."""
 
 
 class Looks:
@@ -102,6 +106,11 @@ def add_likeness(clip: ClipResult, seen: Trace, reference: Trace | None, looks: 
     """
     if clip.reference is not None and reference is not None:
         _note_differences(clip, seen, reference)
+    if (
+        clip.reference is not None
+        and reference is not None
+        and has_shape_of(seen.size_px, reference.size_px)
+    ):
         chosen = looks.frames(seen, min(seen.duration_s, reference.duration_s))
         likeness = Likeness(looks.lpips, looks.device)
         _sum_up(likeness, clip.generated, clip.reference, seen, chosen, None)
@@ -188,10 +197,30 @@ def _note_differences(clip: ClipResult, seen: Trace, reference: Trace) -> None:
             "over the time they share"
         )
     if seen.size_px != reference.size_px:
+        is_alike = has_shape_of(seen.size_px, reference.size_px)
         clip.notes.append(
             f"{seen.size_px[0]} x {seen.size_px[1]} px, the reference has {reference.size_px[0]} x "
-            f"{reference.size_px[1]}; it was brought to the generated size"
+            f"{reference.size_px[1]}; "
+            + (
+                "it was brought to the generated size"
+                if is_alike
+                else "another shape, so no PSNR, SSIM and LPIPS"
+            )
         )
+
+
+def has_shape_of(one_px: tuple[int, int], other_px: tuple[int, int]) -> bool:
+    """Tell whether two pictures have one shape, but for the rounding of their sides.
+
+    Args:
+        one_px: width and height.
+        other_px: width and height.
+
+    Returns:
+        Whether the sides' ratios agree to within `SHAPE_SLACK`.
+    """
+    ratio = one_px[0] * other_px[1] / (one_px[1] * other_px[0])
+    return abs(ratio - 1) <= SHAPE_SLACK
 
 
 def _sum_up(

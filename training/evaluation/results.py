@@ -70,15 +70,19 @@ class ClipResult:
 
 @dataclass(frozen=True)
 class SetFigure:
-    """A figure of all clips together; it has no interval, for it is biased by its sample size.
+    """A figure of all clips together; biased by its sample size, which stands beside it.
 
     Attributes:
-        value: the figure.
+        mean: the figure.
+        low: lower end of its interval over clips; ``None`` for too few.
+        high: upper end.
         num_generated: pictures or pieces of the generated clips.
         num_reference: those of the references.
     """
 
-    value: float
+    mean: float
+    low: float | None
+    high: float | None
     num_generated: int
     num_reference: int
 
@@ -102,13 +106,6 @@ class Results:
     reference_only: tuple[str, ...] = ()
     source_only: tuple[str, ...] = ()
     made_with: dict[str, Any] = field(default_factory=dict)
-
-    def put_set(
-        self, name: str, value: float | None, num_generated: int, num_reference: int
-    ) -> None:
-        """Keep a figure of all clips together, unless there is none."""
-        if value is not None and math.isfinite(value):
-            self.of_set[name] = SetFigure(value, num_generated, num_reference)
 
 
 def figures(results: Results, seed: int = 0) -> dict[str, dict[str, Any]]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.errors import InputError
 from training.evaluation.frames import iter_frames, picture
-from training.evaluation.results import Results
+from training.evaluation.results import Results, SetFigure
 from training.evaluation.weights import Shelf
+
+if TYPE_CHECKING:
+    from training.evaluation.frechet import FrechetDistance
 
 _BATCH = 16
 
@@ -38,16 +42,16 @@ def add_fid(
     tell("FID")
     network = load_network(shelf.there["inception-fid"].path, device)
     distance = FrechetDistance(FrameFeatures(network), device)
-    for path, is_reference in _paired(results):
+    for stem, path, is_reference in _paired(results):
         held: list[np.ndarray] = []
         for one in _pictures(results, path, every_s):
             held.append(one)
             if len(held) == _BATCH:
-                distance.add(as_batch(held), is_reference=is_reference)
+                distance.add(as_batch(held), stem, is_reference=is_reference)
                 held = []
         if held:
-            distance.add(as_batch(held), is_reference=is_reference)
-    results.put_set("fid", distance.value(), distance.num_generated, distance.num_reference)
+            distance.add(as_batch(held), stem, is_reference=is_reference)
+    _put(results, "fid", distance)
 
 
 def add_fvd(results: Results, shelf: Shelf, device: str, tell: Callable[[str], None]) -> None:
@@ -72,17 +76,30 @@ def add_fvd(results: Results, shelf: Shelf, device: str, tell: Callable[[str], N
     tell("FVD")
     network = load_network(shelf.there["i3d-fvd"].path, device)
     distance = FrechetDistance(PieceFeatures(network), device)
-    for path, is_reference in _paired(results):
+    for stem, path, is_reference in _paired(results):
         for piece in pieces_of(_pictures(results, path, 0.0, (PIECE_PX, PIECE_PX))):
-            distance.add(piece, is_reference=is_reference)
-    results.put_set("fvd", distance.value(), distance.num_generated, distance.num_reference)
+            distance.add(piece, stem, is_reference=is_reference)
+    _put(results, "fvd", distance)
 
 
-def _paired(results: Results) -> Iterator[tuple[Path, bool]]:
+def _put(results: Results, name: str, distance: FrechetDistance) -> None:
+    value = distance.value()
+    if value is not None and np.isfinite(value):
+        half = distance.half_width()
+        nums = (distance.num(is_reference=False), distance.num(is_reference=True))
+        results.of_set[name] = SetFigure(
+            value,
+            None if half is None else max(0.0, value - half),
+            None if half is None else value + half,
+            *nums,
+        )
+
+
+def _paired(results: Results) -> Iterator[tuple[str, Path, bool]]:
     for clip in results.clips:
         if clip.reference is not None:
-            yield clip.generated, False
-            yield clip.reference, True
+            yield clip.stem, clip.generated, False
+            yield clip.stem, clip.reference, True
 
 
 def _pictures(

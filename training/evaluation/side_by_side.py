@@ -157,13 +157,21 @@ def _panel(path: Path | None, times_s: list[float]) -> Iterator[np.ndarray]:
         if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:
             last = _fitted(read_picture(path))
         elif path is not None:
-            for shown in shown_at(path, times_s):
+            size_px = _fitted_size(read_picture(path))
+            for shown in shown_at(path, times_s, size_px):
                 last = _fitted(shown.picture_HWC)
                 num += 1
                 yield last
     except (InputError, OSError):
         pass  # told in the notes of the clip
     yield from repeat(last, len(times_s) - num)
+
+
+def _fitted_size(picture_HWC: np.ndarray) -> tuple[int, int]:
+    """Width and height of a picture that just fits into a panel."""
+    height, width = picture_HWC.shape[:2]
+    ratio = PANEL_PX / max(height, width)
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
 
 
 def _fitted(picture_HWC: np.ndarray) -> np.ndarray:

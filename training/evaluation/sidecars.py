@@ -1,6 +1,7 @@
 """Sidecars: what the generator says of a clip beside it: its windows and what it was to edit.
 
-`STEM.json` may hold ``{"windows": [[first_frame, frame_after_last], ...]}``; any other key is the
+`STEM.json` may hold ``{"windows": [[first_frame, frame_after_last], ...]}``, or the same in latent
+frames, ``{"latent_windows": [[first_latent, latent_after_last], ...]}``; any other key is the
 generator's own business. `STEM.region.npz` may hold ``region``, (T, H, W) or (H, W), above zero
 where the edit was allowed to change the picture, feathered border included.
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from training.errors import InputError
 from training.evaluation.seams import borders_of, window_borders
+from training.model.audio_windows import frames_of_latent
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,19 @@ def read_borders(
     sidecar = clip.with_suffix(".json")
     if sidecar.is_file():
         try:
-            windows = json.loads(sidecar.read_text(encoding="utf-8")).get("windows")
+            told = json.loads(sidecar.read_text(encoding="utf-8"))
+            latents, windows = told.get("latent_windows"), told.get("windows")
+            if windows is None and latents is not None:
+                windows = [
+                    (frames_of_latent(int(first)).start, frames_of_latent(int(end) - 1).stop)
+                    for first, end in latents
+                ]
             if windows is not None:
                 return borders_of([(int(first), int(end)) for first, end in windows])
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{sidecar}: 'windows' must be a list of [first_frame, frame_after_last]: {error}"
+                f"{sidecar}: 'windows' must be a list of [first_frame, frame_after_last], "
+                f"'latent_windows' the same in latent frames: {error}"
             ) from error
     if length is None:
         return None

@@ -38,7 +38,7 @@ def summary_text(results: Results, out: Path, seed: int = 0) -> str:
         table.add_row(
             escape(title),
             metric.better,
-            f"{of_set['value']:.2f}" if of_set else interval_text(row.get("generated")),
+            interval_text(of_set or row.get("generated")),
             str(of_set["num_generated"] if of_set else row["generated"]["num_clips"]),
             interval_text(row.get("reference")),
             interval_text(row.get("difference")),
@@ -55,7 +55,7 @@ def summary_text(results: Results, out: Path, seed: int = 0) -> str:
     for clip in results.clips:
         if clip.unmeasured:
             console.print(f"  not measured: {escape(clip.stem)}: {escape(clip.unmeasured)}")
-    for name in (*results.reference_only, *results.source_only):
+    for name in dict.fromkeys((*results.reference_only, *results.source_only)):
         console.print(f"  without a generated clip: {escape(name)}")
     if results.missing:
         console.print("\nmissing:")

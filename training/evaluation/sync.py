@@ -63,7 +63,7 @@ def sync_of(columns: dict[str, Any]) -> Sync:
     if offset_ms is None and columns.get("sync.offset_ms") is not None:
         offset_ms, offset_by = columns["sync.offset_ms"], "embedded"
     at_zero = None
-    if embedded is not None and columns.get("sync.score") is not None:
+    if embedded is not None:
         at_zero = float(np.interp(0.0, embedded.offsets_ms, embedded.values))
     figures = {
         "sync_c": columns.get("syncnet.confidence"),
@@ -78,6 +78,9 @@ def sync_of(columns: dict[str, Any]) -> Sync:
 
 
 def _embedded_curve(columns: dict[str, Any]) -> SyncCurve | None:
+    """Where the estimator could not tell, the stage stores a curve of zeros, which is none."""
+    if columns.get("sync.score") is None:
+        return None
     offsets, values = columns.get("sync.curve_offsets_ms"), columns.get("sync.curve")
     if not offsets or not values:
         return None

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import torch
 
+from training.generation.guidance import Condition
 from training.generation.recording import Recording
 from training.model.audio_windows import frames_of_latent, latent_audio_windows
 from training.model.interfaces import AUDIO_SAMPLE_RATE_HZ, AudioEncoder
@@ -95,21 +96,27 @@ class AudioFeatures:
         return round(frame * AUDIO_SAMPLE_RATE_HZ / self._fps)
 
 
-def silence_like(audio_AKVSD: torch.Tensor, encoder: AudioEncoder, fps: float) -> torch.Tensor:
-    """Return features of silence in the shape of others: the negative of audio.
+class Heard(dict[Condition, torch.Tensor]):
+    """What a branch may hear of a block; silence is only encoded where a rule asks for it."""
 
-    Silence is a sound and something else than no audio, which is zeros.
+    def __init__(self, audio_BAKVSD: torch.Tensor, encoder: AudioEncoder, fps: float) -> None:
+        """Take the features of the voices.
 
-    Args:
-        audio_AKVSD: what stands in its place.
-        encoder: makes the features.
-        fps: frames a second.
+        Args:
+            audio_BAKVSD: features.
+            encoder: makes those of silence.
+            fps: frames a second.
+        """
+        super().__init__()
+        self[Condition.ON] = audio_BAKVSD
+        self[Condition.OFF] = torch.zeros_like(audio_BAKVSD)
+        self._encoder, self._fps = encoder, fps
 
-    Returns:
-        The same shape.
-    """
-    num_frames = 2 * audio_AKVSD.shape[2] + 1
-    seconds = num_frames / fps
-    pcm = torch.zeros(round(seconds * AUDIO_SAMPLE_RATE_HZ))
-    middle_SD = encoder.encode(pcm, num_frames, fps)[num_frames // 2]
-    return middle_SD.to(audio_AKVSD).expand(audio_AKVSD.shape).contiguous()
+    def __missing__(self, condition: Condition) -> torch.Tensor:
+        """Encode silence: a sound, and something else than no audio, which is zeros."""
+        num_frames = 2 * round(self._fps) + 1
+        pcm = torch.zeros(round(num_frames * AUDIO_SAMPLE_RATE_HZ / self._fps))
+        middle_SD = self._encoder.encode(pcm, num_frames, self._fps)[num_frames // 2]
+        voices = self[Condition.ON]
+        self[condition] = middle_SD.to(voices).expand(voices.shape).contiguous()
+        return self[condition]

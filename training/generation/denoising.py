@@ -18,7 +18,7 @@ from training.errors import SettingError
 from training.generation.guidance import Branch, Condition, Guidance, GuidanceState
 from training.generation.guidance_presets import preset
 from training.generation.schedulers import begin, step
-from training.generation.window_conditions import WindowConditions
+from training.generation.window_conditions import SourcePart, WindowConditions
 from training.generation.windows import Share, WindowPlan, fuse, plan_windows
 from training.model.conditions import transformer_input
 
@@ -69,6 +69,11 @@ class Sampling:
             )
         if self.block_windows < 1:
             raise SettingError(f"block_windows {self.block_windows}: at least 1")
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether the latents of an edit's source are looked at."""
+        return self.strength < 1 or self.replace_outside
 
     @property
     def block_latents(self) -> int:
@@ -194,11 +199,14 @@ class _Hold:
         self._noise = noise
         self._strength = sampling.strength
         self._known: torch.Tensor | None = None
-        self._source = inputs.conditions.source()
-        if self._source is None and sampling.strength < 1:
-            raise SettingError(
-                f"strength {sampling.strength} without a source video: only an edit has one"
-            )
+        self._source: SourcePart | None = None
+        if sampling.needs_source:
+            self._source = inputs.conditions.source()
+            if self._source is None:
+                raise SettingError(
+                    f"strength {sampling.strength}, replace_outside {sampling.replace_outside} "
+                    "without a source video: only an edit has one"
+                )
         known = torch.zeros_like(noise)
         share = torch.zeros_like(noise[:, :1])
         if self._source is not None and sampling.replace_outside:

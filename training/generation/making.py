@@ -16,6 +16,7 @@ import numpy as np
 
 from training.errors import InputError
 from training.generation.denoising import Watcher
+from training.generation.edit_view import close_view, whole_view
 from training.generation.faces import FaceFinder
 from training.generation.inputs import Notices, Size, checked_size, model_size
 from training.generation.pipeline import TalkingPortraitPipeline
@@ -27,7 +28,7 @@ from training.generation.settings import GenerationSettings
 from training.generation.source_video import SourceVideo, rgb
 from training.generation.speed import apply
 from training.generation.tracking import regions_of
-from training.generation.video_writer import FAITHFUL, Chroma, Encoding, VideoWriter
+from training.generation.video_writer import FAITHFUL, Chroma, Encoding, VideoWriter, checked_out
 from training.generation.wishes import EditWishes, Wishes
 from training.model.interfaces import AUDIO_SAMPLE_RATE_HZ
 
@@ -98,7 +99,7 @@ def generate_file(
     Args:
         pipeline: the model.
         out: mp4 to write.
-        audio: one file a speaker; the first is heard in the film.
+        audio: one file a speaker; all are heard in the film.
         settings: how.
         image: portrait that begins to speak.
         last_image: picture that the film ends with.
@@ -119,6 +120,8 @@ def generate_file(
         InputError: If an input cannot be used.
     """
     notices = Notices()
+    settings = settings.for_model(pipeline.spec.trained_with if pipeline.spec else None)
+    checked_out(out)
     recordings = _recordings(audio, notices, voices)
     multiple_px = pipeline.size_multiple_px
     if size is not None:
@@ -126,13 +129,13 @@ def generate_file(
     if image is not None and video is not None:
         raise InputError(f"{image} and {video}: begin with a portrait or go on from a video")
     portrait = None
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"fps": Fraction(settings.fps)}
     if image is not None:
         portrait = _portrait(image, size, settings, pipeline, notices, face_check, len(audio))
     elif video is not None:
         given = _end_of(SourceVideo.open(video, notices), size, settings, pipeline)
     elif size is None:
-        size = model_size(Size(832, 480), settings.area_px, multiple_px)
+        size = model_size(Size(832, 480), settings.frame_area_px, multiple_px)
     last = None
     if last_image is not None and portrait is not None:
         last = open_portrait(last_image, portrait.size, 0, multiple_px, notices).rgb_HWC
@@ -152,7 +155,7 @@ def generate_file(
     share = join_ranks()
     frames = pipeline.frames(wishes, settings.sampling(), share=share, watcher=watcher)
     encoding = _encoding(settings, Encoding())
-    return _written(frames, out, audio[0], wishes.fps, encoding, seed, notices)
+    return _written(frames, out, audio, wishes.fps, encoding, seed, notices)
 
 
 def edit_file(
@@ -176,7 +179,7 @@ def edit_file(
         pipeline: the model.
         out: mp4 to write, in the video's size; it ends with the video or the sound.
         video: the source.
-        audio: one file a speaker, the face seen longest first; the first is heard in the film.
+        audio: one file a speaker, the face seen longest first; all are heard in the film.
         settings: how.
         prompt: what is seen.
         negative_prompt: what is not to be seen.
@@ -193,13 +196,16 @@ def edit_file(
         InputError: If an input cannot be used.
     """
     notices = Notices()
+    settings = settings.for_model(pipeline.spec.trained_with if pipeline.spec else None)
+    checked_out(out)
     recordings = _recordings(audio, notices, voices)
     source = SourceVideo.open(video, notices)
     track = None if face_track is None else Path(face_track)
     regions = regions_of(source, len(recordings), notices, track=track)
+    view = close_view(regions) if settings.close_view else whole_view(source.size)
     multiple_px = pipeline.size_multiple_px
     if size is None:
-        size = model_size(source.size, settings.area_px, multiple_px, video)
+        size = model_size(view.size, settings.frame_area_px, multiple_px, video)
     else:
         size = checked_size(size, multiple_px, notices)
     film_s = regions[0].num_frames / float(source.fps)
@@ -209,7 +215,7 @@ def edit_file(
             video, f"{film_s:.2f} s of film, {sound_s:.2f} s of sound; the result ends with the "
             f"{'film' if film_s < sound_s else 'sound'}"
         )  # fmt: skip
-    wishes = EditWishes(recordings, source, regions, size, prompt, negative_prompt, seed)
+    wishes = EditWishes(recordings, source, regions, view, size, prompt, negative_prompt, seed)
     pipeline.scheduler = chosen(pipeline.scheduler, settings.solver, settings.shift)
     apply(pipeline, settings)
     share = join_ranks()
@@ -217,7 +223,7 @@ def edit_file(
     encoding = _encoding(settings, FAITHFUL)
     if source.pixel_format == Chroma.FULL.pixel_format:
         encoding = Encoding(encoding.crf, encoding.preset, Chroma.FULL)
-    return _written(frames, out, audio[0], source.fps, encoding, seed, notices)
+    return _written(frames, out, audio, source.fps, encoding, seed, notices)
 
 
 def _recordings(
@@ -245,7 +251,7 @@ def _portrait(
     face_check: bool,
     num_speakers: int,
 ) -> Portrait:
-    options = (image, size, settings.area_px, pipeline.size_multiple_px, notices)
+    options = (image, size, settings.frame_area_px, pipeline.size_multiple_px, notices)
     if not face_check:
         return open_portrait(*options)
     with FaceFinder() as finder:
@@ -263,7 +269,9 @@ def _end_of(
 
     import cv2
 
-    size = size or model_size(source.size, settings.area_px, pipeline.size_multiple_px, source.path)
+    size = size or model_size(
+        source.size, settings.frame_area_px, pipeline.size_multiple_px, source.path
+    )
     last: collections.deque[np.ndarray] = collections.deque(maxlen=GIVEN_FRAMES)
     num_frames = 0
     for frame in source.frames():
@@ -295,7 +303,7 @@ def _encoding(settings: GenerationSettings, usual: Encoding) -> Encoding:
 def _written(
     frames: Any,
     out: str | Path,
-    sound: str | Path,
+    sound: Sequence[str | Path],
     fps: Fraction,
     encoding: Encoding,
     seed: int,

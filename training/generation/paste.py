@@ -10,7 +10,6 @@ import av
 import numpy as np
 
 from training.generation.editing import feathered
-from training.generation.inputs import Size
 
 FEATHER_RATIO = 0.06
 """Of the region's smaller side. Ours."""
@@ -25,7 +24,7 @@ def pasted(
 
     Args:
         source: yuv420p or yuv444p.
-        made_HWC: generated picture, uint8 RGB, of any size; it shows the whole frame.
+        made_HWC: generated picture, uint8 RGB, of the source's size; only the region is shown.
         mask_HW: the region, in the source's pixels.
         match_colours: shift the result's mean colour to the source's along the seam.
 
@@ -52,12 +51,7 @@ def pasted(
 
 
 def _as_source(made_HWC: np.ndarray, source: av.VideoFrame) -> av.VideoFrame:
-    """Generated picture in the source's size, format, matrix and range."""
-    import cv2
-
-    size = Size(source.width, source.height)
-    if made_HWC.shape[1::-1] != tuple(size):
-        made_HWC = cv2.resize(made_HWC, tuple(size), interpolation=cv2.INTER_CUBIC)
+    """Generated picture in the source's format, matrix and range."""
     rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(made_HWC), format="rgb24")
     matrix = {1: "ITU709", 5: "ITU601", 6: "ITU601", 9: "BT2020"}.get(source.colorspace, "ITU601")
     return rgb.reformat(

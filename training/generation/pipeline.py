@@ -234,10 +234,12 @@ class TalkingPortraitPipeline(DiffusionPipeline):  # type: ignore[misc]
         if all(region.is_empty for region in wishes.regions):
             yield from wishes.source.frames()
             return
-        take = take_of_edit(self.parts, wishes)
-        made = self.sample(take, sampling or Sampling(), wishes.seed, share, watcher)
+        sampling = sampling or Sampling()
+        take = take_of_edit(self.parts, wishes, with_source_latents=sampling.needs_source)
+        made = self.sample(take, sampling, wishes.seed, share, watcher)
         masks = zip(*(region.masks() for region in wishes.regions), strict=True)
-        for frame, picture, mask in zip(wishes.source.frames(), made, masks, strict=False):
+        for frame, part, mask in zip(wishes.source.frames(), made, masks, strict=False):
+            picture = wishes.view.put_back(part, wishes.source.size)
             yield pasted(frame, picture, np.any(mask, axis=0))
 
     def sample(

@@ -45,3 +45,10 @@ def join_ranks() -> SharedWindows | None:
 def is_first_rank() -> bool:
     """Return whether this process writes files and talks."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def default_device() -> str:
+    """Return the GPU of this process, or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"

@@ -18,7 +18,12 @@ from training.errors import SettingError
 from training.generation.denoising import Passes, Sampling
 from training.generation.guidance import Decay, Guidance, Projection, Weight
 from training.generation.guidance_presets import AUDIO_WEIGHT, TEXT_WEIGHT, preset, with_image
+from training.generation.inputs import MAX_FPS, MIN_FPS
 from training.generation.schedulers import Solver
+from training.model.spec import TrainedWith
+
+_WAN = TrainedWith(area_px=480 * 832, num_latents=21)
+"""Wan2.1 (480p): 81 frames, 21 latent frames."""
 
 
 class Preset(StrEnum):
@@ -66,21 +71,25 @@ class GenerationSettings(BaseModel):
         guidance_to_sigma: above, no guidance.
         outside_face: share of the audio's guidance outside of the face.
         projection: adaptive projected guidance.
-        window_latents: latent frames of a window.
-        overlap_latents: latent frames that windows share.
+        window_latents: latent frames of a window; ``None``: a training clip's.
+        overlap_latents: latent frames that windows share; ``None``: a quarter of a window.
         move_latents: latent frames by which windows move each step.
         block_windows: windows denoised together.
         passes: branches in sequence or as a batch.
         strength: of an edit; below 1 it starts from the source.
         replace_outside: an edit's latents outside of the region are the source's at each step.
-        area_px: pixels of a frame where no size is asked for; 480 x 832 is Wan's 480p.
+        close_view: an edit shows the model the faces with some room instead of the whole frame,
+            where they are small in it.
+        fps: frames a second where no video says otherwise; SkyReels-V2 was trained at 24, curated
+            clips have 25.
+        area_px: pixels of a frame where no size is asked for; ``None``: a training clip's.
         cache: which one.
         cache_threshold: change below which a cache skips.
         mag_ratios: of MagCache, measured for one checkpoint.
         offload: where weights wait.
         layerwise_casting: keep weights in 8 bits, compute in 16.
         preview_every: steps between previews.
-        crf: of the written video; ``None``: 17, and 8 for an edit.
+        crf: of the written video; ``None``: 17, and 5 for an edit.
         chroma: colour resolution of the written video.
     """
 
@@ -99,14 +108,16 @@ class GenerationSettings(BaseModel):
     guidance_to_sigma: float = 1.0
     outside_face: float = Field(1.0, ge=0, le=1)
     projection: bool = False
-    window_latents: int = Field(21, ge=2)
-    overlap_latents: int = Field(5, ge=1)
+    window_latents: int | None = Field(None, ge=2)
+    overlap_latents: int | None = Field(None, ge=1)
     move_latents: int = Field(0, ge=0)
     block_windows: int = Field(4, ge=1)
     passes: Passes = Passes.SEQUENTIAL
     strength: float = Field(1.0, gt=0, le=1)
     replace_outside: bool = False
-    area_px: int = Field(480 * 832, ge=1024)
+    close_view: bool = True
+    fps: int = Field(25, ge=MIN_FPS, le=MAX_FPS)
+    area_px: int | None = Field(None, ge=1024)
     cache: Cache = Cache.NONE
     cache_threshold: float = Field(0.05, gt=0)
     mag_ratios: tuple[float, ...] | None = None
@@ -136,8 +147,34 @@ class GenerationSettings(BaseModel):
         projection = Projection() if self.projection else None
         return replace(rule, outside_region=self.outside_face, projection=projection)
 
+    @property
+    def frame_area_px(self) -> int:
+        """Pixels of a frame where no size is asked for."""
+        return self.area_px or _WAN.area_px
+
+    def for_model(self, trained: TrainedWith | None) -> GenerationSettings:
+        """Fill in what is not set with what the model was trained with.
+
+        Args:
+            trained: from the model's folder; ``None``: Wan2.1's 81 frames of 480 x 832.
+
+        Returns:
+            Settings in which window, overlap and area are set.
+        """
+        trained = trained or _WAN
+        window = self.window_latents or max(2, trained.num_latents)
+        return self.model_copy(
+            update={
+                "window_latents": window,
+                "overlap_latents": self.overlap_latents or max(1, window // 4),
+                "area_px": self.area_px or trained.area_px,
+            }
+        )
+
     def sampling(self) -> Sampling:
         """Return how a video is sampled."""
+        if self.window_latents is None or self.overlap_latents is None:
+            return self.for_model(None).sampling()
         return Sampling(
             num_steps=self.num_steps,
             window_latents=self.window_latents,
@@ -168,7 +205,7 @@ _PRESETS: dict[Preset, dict[str, Any]] = {
         "block_windows": 2,
     },
     # 40 steps and both weights are MultiTalk's defaults; its README advises 3 for long videos.
-    Preset.QUALITY: {"num_steps": 40, "overlap_latents": 7},
+    Preset.QUALITY: {"num_steps": 40},
 }
 
 
@@ -190,6 +227,8 @@ def make_settings(
     Raises:
         SettingError: If a key is not known, or a value cannot be.
     """
+    if name not in list(Preset):
+        raise SettingError(f"preset {name!r}: there are {', '.join(Preset)}")
     values = dict(_PRESETS[Preset(name)])
     values |= {key: value for key, value in (changes or {}).items() if value is not None}
     for item in overrides or []:
@@ -204,11 +243,13 @@ def make_settings(
             meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
             raise SettingError(f"setting {key}: there is none of this name{meant}")
     try:
-        return GenerationSettings.model_validate(values)
+        settings = GenerationSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise SettingError(f"setting {place}: {first['msg']}, not {first['input']!r}") from error
+    settings.sampling()  # What only shows in combination is refused here, before a model loads.
+    return settings
 
 
 def _parsed(text: str) -> Any:

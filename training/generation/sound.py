@@ -5,7 +5,7 @@ Not in the room: what sound is good enough (`recording`) and how it is written (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,11 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 
 from training.errors import InputError
+from training.generation.decoding import Damage, decoded
 from training.generation.inputs import Notices
+
+_GAP_S, _LONGEST_GAP_S = 0.1, 60.0
+"""Steps in a stream's times that are filled with silence; below, clocks only disagree. Ours."""
 
 
 @dataclass(frozen=True)
@@ -65,46 +69,86 @@ def sound_blocks(
         [channels, samples] float32.
 
     Raises:
-        InputError: If nothing of it can be decoded.
+        InputError: If nothing of it can be read.
     """
-    resampler = AudioResampler(
-        format="fltp", layout="mono" if num_channels == 1 else "stereo", rate=rate_hz
-    )
-    num_given = 0
+    damage, num_given = Damage(), 0
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
-            begin_s = _begin_s(container)
-            skip: int | None = None
-            for frame in container.decode(stream):
-                if skip is None:
-                    skip = round((begin_s - (frame.time or 0.0)) * rate_hz) if begin_s else 0
-                    if skip < 0:
-                        yield np.zeros((num_channels, -skip), np.float32)
-                frame.pts = (
-                    None  # The resampler would fill gaps; sound runs on, as players have it.
-                )
-                for out in resampler.resample(frame):
-                    block = out.to_ndarray()
-                    if skip > 0:
-                        block, skip = block[:, skip:], max(0, skip - block.shape[1])
-                    num_given += block.shape[1]
-                    yield block
-            for out in resampler.resample(None):
-                num_given += out.samples
-                yield out.to_ndarray()
+            for block in _blocks(container, rate_hz, num_channels, damage):
+                num_given += block.shape[1]
+                yield block
     except av.error.FFmpegError as error:
-        if not num_given:
-            raise InputError(f"{path}: its sound cannot be decoded ({error})") from error
-        if notices is not None:
-            notices.say(path, f"damaged after {num_given / rate_hz:.2f} s; used up to there")
+        raise InputError(f"{path}: its sound cannot be read ({error})") from error
+    if damage.num_packets and not num_given:
+        raise InputError(f"{path}: nothing of its sound can be decoded; give another copy")
+    if damage.num_packets and notices is not None:
+        notices.say(path, f"{damage.num_packets} damaged pieces of its sound are silent")
 
 
-def _begin_s(container: av.container.InputContainer) -> float:
-    """Time at which the video begins, 0 for a file without one."""
+def _blocks(
+    container: av.container.InputContainer, rate_hz: int, num_channels: int, damage: Damage
+) -> Iterator[np.ndarray]:
+    layout = "mono" if num_channels == 1 else "stereo"
+    resampler = AudioResampler(format="fltp", layout=layout, rate=rate_hz)
+    begin_s = _begin_s(container)
+    position = 0
+    skip = 0
+    for index, frame in enumerate(decoded(container, container.streams.audio[0], damage)):
+        if index == 0 and begin_s is None:
+            begin_s = frame.time or 0.0
+        # Silence where the stream begins late or a piece is lost; small steps are only rounding.
+        lacking = round(((frame.time or 0.0) - (begin_s or 0.0)) * rate_hz) - position
+        if index == 0 and lacking < 0:
+            skip = -lacking
+        elif lacking > _GAP_S * rate_hz or (index == 0 and lacking > 0):
+            silent = min(lacking, round(_LONGEST_GAP_S * rate_hz))
+            position += silent
+            yield np.zeros((num_channels, silent), np.float32)
+        frame.pts = None  # Or the resampler fills gaps by its own rule.
+        for out in resampler.resample(frame):
+            block = out.to_ndarray()
+            block, skip = block[:, skip:], max(0, skip - block.shape[1])
+            position += block.shape[1]
+            yield block
+    for out in resampler.resample(None):
+        yield out.to_ndarray()
+
+
+def mixed_blocks(paths: Sequence[Path], rate_hz: int, num_channels: int) -> Iterator[np.ndarray]:
+    """Decode several files at once and add them up; one that ends is silent.
+
+    Args:
+        paths: the files.
+        rate_hz: rate to deliver.
+        num_channels: 1 or 2.
+
+    Yields:
+        [channels, samples] float32, within [-1, 1].
+    """
+    tracks = [sound_blocks(path, rate_hz, num_channels) for path in paths]
+    pending = [np.zeros((num_channels, 0), np.float32) for _ in paths]
+    ended = [False] * len(paths)
+    while True:
+        for index, track in enumerate(tracks):
+            while not ended[index] and not pending[index].shape[1]:
+                block = next(track, None)
+                if block is None:
+                    ended[index] = True
+                else:
+                    pending[index] = block
+        lengths = [block.shape[1] for block in pending if block.shape[1]]
+        if not lengths:
+            return
+        length = min(lengths)
+        yield sum(block[:, :length] for block in pending if block.shape[1]).clip(-1, 1)  # type: ignore[union-attr]
+        pending = [block[:, length:] for block in pending]
+
+
+def _begin_s(container: av.container.InputContainer) -> float | None:
+    """Time at which the video begins; ``None`` for a file without one."""
     if not container.streams.video:
-        return 0.0
+        return None
     video = container.streams.video[0]
     if video.start_time is None or video.time_base is None:
-        return 0.0
+        return None
     return float(video.start_time * video.time_base)

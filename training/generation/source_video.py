@@ -17,6 +17,7 @@ import numpy as np
 from av.filter import Graph
 
 from training.errors import InputError
+from training.generation.decoding import Damage, decoded
 from training.generation.inputs import Notices, Size, frame_rate
 
 _TURNS = {90: ("cclock",), -90: ("clock",), 180: ("clock", "clock")}
@@ -70,7 +71,7 @@ class SourceVideo:
                 stream = container.streams.video[0]
                 times = []
                 first: av.VideoFrame | None = None
-                for frame in container.decode(stream):
+                for frame in decoded(container, stream, Damage()):
                     first = first or frame
                     if frame.time is not None:
                         times.append(frame.time)
@@ -104,8 +105,8 @@ class SourceVideo:
             num_frames: stop after so many.
 
         Returns:
-            Frames in `size` and `pixel_format`, one each 1 / `fps` s, the nearest in time; at
-            damage the video ends.
+            Frames in `size` and `pixel_format`, one each 1 / `fps` s, the nearest in time; over
+            what is damaged the frame before stays.
         """
         return itertools.islice(self._shaped(), num_frames)
 
@@ -113,14 +114,11 @@ class SourceVideo:
         graph: Graph | None = None
         with av.open(str(self.path)) as container:
             stream = container.streams.video[0]
-            try:
-                for frame in container.decode(stream):
-                    if graph is None:
-                        graph = self._graph(frame, stream.time_base)
-                    graph.push(frame)
-                    yield from _pulled(graph)
-            except av.error.InvalidDataError:
-                pass
+            for frame in decoded(container, stream, Damage()):
+                if graph is None:
+                    graph = self._graph(frame, stream.time_base)
+                graph.push(frame)
+                yield from _pulled(graph)
             if graph is not None:
                 graph.push(None)
                 yield from _pulled(graph)

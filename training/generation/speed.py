@@ -13,6 +13,10 @@ import torch
 
 from training.errors import SettingError
 from training.generation.settings import Cache, GenerationSettings, Offload
+from training.generation.wishes import Wishes
+
+_KEPT_WIDE = ("audio_projector",)
+"""Small, and it reads its own weights' type to cast its input."""
 
 
 def apply(pipeline: Any, settings: GenerationSettings) -> None:
@@ -27,8 +31,12 @@ def apply(pipeline: Any, settings: GenerationSettings) -> None:
     """
     transformer = pipeline.transformer
     if settings.layerwise_casting:
+        from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
+
         transformer.enable_layerwise_casting(
-            storage_dtype=torch.float8_e4m3fn, compute_dtype=transformer.dtype
+            storage_dtype=torch.float8_e4m3fn,
+            compute_dtype=transformer.dtype,
+            skip_modules_pattern=(*DEFAULT_SKIP_MODULES_PATTERN, *_KEPT_WIDE),
         )
     if transformer.is_cache_enabled:
         transformer.disable_cache()
@@ -43,6 +51,59 @@ def apply(pipeline: Any, settings: GenerationSettings) -> None:
         _offload(pipeline, settings.offload)
 
 
+@torch.no_grad()
+def measure_mag_ratios(
+    pipeline: Any, wishes: Wishes, settings: GenerationSettings
+) -> tuple[float, ...]:
+    """Measure what MagCache has to know of a checkpoint.
+
+    The ratio of a step is the mean, over tokens and branches, of the size of what all blocks add,
+    over what they added a step before (diffusers, ``MagCacheBlockHook``).
+
+    Args:
+        pipeline: the model; a cache is taken off.
+        wishes: a video of one window.
+        settings: with the steps and the guidance that are meant.
+
+    Returns:
+        One ratio a step, for the setting ``mag_ratios``.
+
+    Raises:
+        SettingError: If the video is longer than a window, or the number of branches changes.
+    """
+    if pipeline.transformer.is_cache_enabled:
+        pipeline.transformer.disable_cache()
+    entered: list[torch.Tensor] = []
+    sizes: list[torch.Tensor] = []
+
+    def enter(module: Any, given: tuple[Any, ...]) -> None:
+        entered[:] = [given[0]]
+
+    def leave(module: Any, given: Any, hidden: torch.Tensor) -> None:
+        sizes.append((hidden - entered[0]).float().norm(dim=-1))
+
+    blocks = pipeline.transformer.blocks
+    hooks = (blocks[0].register_forward_pre_hook(enter), blocks[-1].register_forward_hook(leave))
+    try:
+        for _ in pipeline.frames(wishes, settings.sampling()):
+            pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    num_passes, rest = divmod(len(sizes), settings.num_steps)
+    if rest or num_passes > len(settings.rule().branches(0.5)):
+        raise SettingError(
+            f"mag_ratios: {len(sizes)} passes in {settings.num_steps} steps; measure on a video of "
+            "one window and with guidance that is the same at every sigma"
+        )
+    ratios = [1.0] * settings.num_steps
+    for index in range(1, settings.num_steps):
+        now = torch.stack(sizes[index * num_passes : (index + 1) * num_passes])
+        before = torch.stack(sizes[(index - 1) * num_passes : index * num_passes])
+        ratios[index] = float((now / (before + 1e-8)).mean())
+    return tuple(ratios)
+
+
 def _cache_config(settings: GenerationSettings) -> Any:
     from diffusers import FirstBlockCacheConfig, MagCacheConfig
 
@@ -51,7 +112,7 @@ def _cache_config(settings: GenerationSettings) -> Any:
     if settings.mag_ratios is None:
         raise SettingError(
             "cache mag without mag_ratios: they are measured for each checkpoint "
-            "(diffusers, MagCacheConfig(calibrate=True)); measure them, or use first_block"
+            "(speed.measure_mag_ratios); measure them, or use first_block"
         )
     return MagCacheConfig(
         threshold=settings.cache_threshold,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from training.errors import InputError
-from training.generation.audio_features import AudioFeatures, silence_like
+from training.generation.audio_features import AudioFeatures, Heard
 from training.generation.denoising import BlockInputs
 from training.generation.guidance import Condition
 from training.generation.inputs import Size, frames_for
@@ -85,10 +85,6 @@ class Take:
         heard = torch.stack(
             [v.around(span.first, num_latents, self.context_frames) for v in self.voices]
         )[None]
-        audio = {Condition.ON: heard, Condition.OFF: torch.zeros_like(heard)}
-        audio[Condition.NEGATIVE] = silence_like(heard[0], self.audio_encoder, float(self.fps))[
-            None
-        ]
         regions = None
         if self.regions is not None:
             regions = self.regions.block(span.first, num_latents)[None]
@@ -96,7 +92,7 @@ class Take:
             first_latent=span.first,
             text=self.text,
             image=self.image,
-            audio=audio,
+            audio=Heard(heard, self.audio_encoder, float(self.fps)),
             audio_region_BAKhw=regions if self.audio_in_regions else None,
             face_region_BKhw=None if regions is None else regions.amax(dim=1),
             conditions=self.conditions,
@@ -156,12 +152,15 @@ def take_of(parts: Components, wishes: Wishes) -> Take:
     return take
 
 
-def take_of_edit(parts: Components, wishes: EditWishes) -> Take:
+def take_of_edit(
+    parts: Components, wishes: EditWishes, *, with_source_latents: bool = False
+) -> Take:
     """Turn wishes for an edit into conditions.
 
     Args:
         parts: the model.
         wishes: what the source is to say instead.
+        with_source_latents: encode the source itself too, for sampling that looks at it.
 
     Returns:
         The take; it ends with the source or with the sound, whichever is shorter.
@@ -180,16 +179,23 @@ def take_of_edit(parts: Components, wishes: EditWishes) -> Take:
     first = next(wishes.source.frames(1), None)
     if first is None:
         raise InputError(f"{wishes.source.path}: no frame of it can be decoded")
-    regions = [region.scaled(size) for region in wishes.regions]
+    regions = [wishes.view.seen(region).scaled(size) for region in wishes.regions]
     return Take(
         size=size,
         fps=fps,
         num_frames=num_frames,
         skip_frames=0,
         num_latents=_num_latents(num_frames),
-        conditions=SourceConditions(parts.codec, wishes.source, regions, size),
+        conditions=SourceConditions(
+            parts.codec,
+            wishes.source,
+            wishes.view,
+            regions,
+            size,
+            with_latents=with_source_latents,
+        ),
         text=_texts(parts, wishes.prompt, wishes.negative_prompt),
-        image=image_states(parts.image_encoder, rgb(first)),
+        image=image_states(parts.image_encoder, wishes.view.of(rgb(first))),
         voices=_voices(parts, wishes.recordings, num_frames, fps),
         audio_encoder=parts.audio_encoder,
         context_frames=int(parts.transformer.config.audio_context_frames),

@@ -7,7 +7,7 @@ frame. Not in the room: where frames come from, and pasting into a source (`past
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from training.errors import InputError, SettingError
-from training.generation.sound import sound_blocks, sound_facts
+from training.generation.sound import mixed_blocks, sound_facts
 
 _AAC_RATES_HZ = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _BT709 = 1
@@ -56,8 +56,29 @@ class Encoding:
             raise SettingError(f"crf {self.crf}: x264 knows 0 to 51; 17 is nearly transparent")
 
 
-FAITHFUL = Encoding(crf=8, preset="medium")
-"""For edits: what is outside of the region stays beyond 45 dB PSNR from the source. Ours."""
+FAITHFUL = Encoding(crf=5, preset="medium")
+"""For edits: outside of the region every frame stays beyond 45 dB PSNR from the source. Chosen on
+the noisiest of the clips it was tried on, which at 8 fell to 43.9; usual footage reaches 48."""
+
+
+def checked_out(path: str | Path) -> Path:
+    """Refuse a place where no film can be written.
+
+    Args:
+        path: where the film is to go.
+
+    Returns:
+        The same path.
+
+    Raises:
+        InputError: If its folder is not there, or it is a folder itself.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder; make it first")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of an mp4")
+    return path
 
 
 class VideoWriter:
@@ -70,7 +91,7 @@ class VideoWriter:
         height_px: int,
         fps: Fraction | int,
         *,
-        sound: str | Path | None = None,
+        sound: Sequence[str | Path] = (),
         encoding: Encoding = Encoding(),
         colours_of: av.VideoFrame | None = None,
     ) -> None:
@@ -81,7 +102,7 @@ class VideoWriter:
             width_px: of every frame.
             height_px: of every frame.
             fps: frames a second.
-            sound: file whose sound goes with it from frame 0; ``None``: silent film.
+            sound: files that are heard with it, together, from frame 0; none: a silent film.
             encoding: how it is compressed.
             colours_of: frame whose matrix and range are told to players; ``None``: BT.709.
 
@@ -89,9 +110,7 @@ class VideoWriter:
             InputError: If the folder is not there.
             SettingError: If 4:2:0 is asked for an odd size.
         """
-        self.path = Path(path)
-        if not self.path.parent.is_dir():
-            raise InputError(f"{self.path.parent}: no such folder; make it first")
+        self.path = checked_out(path)
         if encoding.chroma is Chroma.HALF and (width_px % 2 or height_px % 2):
             raise SettingError(f"{width_px}x{height_px} in 4:2:0: sides have to be even; use 4:4:4")
         self.fps = Fraction(fps)
@@ -106,7 +125,7 @@ class VideoWriter:
         self._video.pix_fmt = encoding.chroma.pixel_format
         self._video.options = {"crf": f"{encoding.crf:g}", "preset": encoding.preset}
         self._tag_colours(colours_of)
-        self._sound = None if sound is None else _SoundTrack(self._out, Path(sound))
+        self._sound = _SoundTrack(self._out, [Path(path) for path in sound]) if sound else None
 
     def _tag_colours(self, like: av.VideoFrame | None) -> None:
         context = self._video.codec_context
@@ -167,12 +186,13 @@ class VideoWriter:
 class _SoundTrack:
     """The sound of a film, fed up to a time."""
 
-    def __init__(self, out: Any, path: Path) -> None:
-        facts = sound_facts(path)
-        self._rate_hz = min(_AAC_RATES_HZ, key=lambda rate: abs(rate - facts.rate_hz))
-        self._num_channels = min(2, facts.num_channels)
+    def __init__(self, out: Any, paths: Sequence[Path]) -> None:
+        facts = [sound_facts(path) for path in paths]
+        highest_hz = max(fact.rate_hz for fact in facts)
+        self._rate_hz = min(_AAC_RATES_HZ, key=lambda rate: abs(rate - highest_hz))
+        self._num_channels = min(2, max(fact.num_channels for fact in facts))
         self._layout = "mono" if self._num_channels == 1 else "stereo"
-        self._blocks: Iterator[np.ndarray] = sound_blocks(path, self._rate_hz, self._num_channels)
+        self._blocks = mixed_blocks(paths, self._rate_hz, self._num_channels)
         self._pending = np.zeros((self._num_channels, 0), np.float32)
         self._out = out
         self._stream = out.add_stream("aac", rate=self._rate_hz, layout=self._layout)

@@ -18,6 +18,7 @@ import torch
 
 from training.errors import InputError
 from training.generation.codec_streams import open_encoder
+from training.generation.edit_view import View
 from training.generation.editing import Region
 from training.generation.inputs import Size
 from training.generation.source_video import SourceVideo, rgb
@@ -66,7 +67,7 @@ class WindowConditions(Protocol):
         ...
 
     def source(self) -> SourcePart | None:
-        """Return the source in the present block, for an edit."""
+        """Return the source in the present block, for an edit that looks at it."""
         ...
 
 
@@ -175,21 +176,31 @@ class SourceConditions:
     """A source video whose pixels are given outside of a region."""
 
     def __init__(
-        self, codec: VideoCodec, source: SourceVideo, regions: Sequence[Region], size: Size
+        self,
+        codec: VideoCodec,
+        source: SourceVideo,
+        view: View,
+        regions: Sequence[Region],
+        size: Size,
+        *,
+        with_latents: bool = False,
     ) -> None:
         """Begin to read the source.
 
         Args:
             codec: encodes it.
             source: the video.
+            view: the part of it that the model sees.
             regions: where it is made anew, one a speaker, in frames of this size.
             size: of the frames that the model sees.
+            with_latents: encode the source itself too, for `source`.
         """
         self._codec = codec
         self._regions = regions
         self._size = size
-        self._frames = self._padded(source)
-        self._given_encoder, self._source_encoder = open_encoder(codec), open_encoder(codec)
+        self._frames = self._padded(source, view)
+        self._given_encoder = open_encoder(codec)
+        self._source_encoder = open_encoder(codec) if with_latents else None
         self._begin = 0
         self._keep: list[torch.Tensor] = []
         self._condition: list[torch.Tensor] = []
@@ -206,16 +217,18 @@ class SourceConditions:
         for kept in (self._keep, self._condition, self._latent):
             del kept[:done]
         self._begin = first_latent
-        while len(self._latent) < num_latents:
-            self._read(self._begin + len(self._latent))
+        while len(self._keep) < num_latents:
+            self._read(self._begin + len(self._keep))
 
     def given(self, start: int, length: int) -> Given:
         """Return a window's part of the source."""
         part = slice(start - self._begin, start - self._begin + length)
         return Given(torch.cat(self._keep[part], dim=2), torch.cat(self._condition[part], dim=2))
 
-    def source(self) -> SourcePart:
+    def source(self) -> SourcePart | None:
         """Return the source's latents and the region in the present block."""
+        if not self._latent:
+            return None
         region = 1 - torch.cat(self._keep, dim=2).amin(dim=1)
         return SourcePart(torch.cat(self._latent, dim=2), region)
 
@@ -226,20 +239,23 @@ class SourceConditions:
         outside = torch.from_numpy(~mask)
         keep_THW = outside.float().expand(video.shape[2], -1, -1)
         self._condition.append(self._given_encoder.encode(torch.where(outside, video, 0.0)))
-        self._latent.append(self._source_encoder.encode(video))
+        if self._source_encoder is not None:
+            self._latent.append(self._source_encoder.encode(video))
         # A piece after the first is no whole video: its mask is that of four frames after one.
         led = keep_THW if latent == 0 else torch.cat([keep_THW[:1], keep_THW])
         keep = latent_keep_mask(led[None], self._codec.spatial_stride)
         self._keep.append(keep[:, :, -1:])
 
-    def _padded(self, source: SourceVideo) -> Iterator[np.ndarray]:
+    def _padded(self, source: SourceVideo, view: View) -> Iterator[np.ndarray]:
+        """Frames as the model sees them, the last one for ever."""
         import cv2
 
-        frame = None
+        last = None
         for frame in source.frames():
-            yield cv2.resize(rgb(frame), tuple(self._size), interpolation=cv2.INTER_AREA)
-        if frame is None:
+            seen = np.ascontiguousarray(view.of(rgb(frame)))
+            last = cv2.resize(seen, tuple(self._size), interpolation=cv2.INTER_AREA)
+            yield last
+        if last is None:
             raise InputError(f"{source.path}: no frame of it can be decoded")
-        last = cv2.resize(rgb(frame), tuple(self._size), interpolation=cv2.INTER_AREA)
         while True:
             yield last

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from training.generation.edit_view import View
 from training.generation.editing import Region
 from training.generation.inputs import MODEL_FPS, Size
 from training.generation.portrait import Portrait
@@ -57,7 +58,8 @@ class EditWishes:
         recordings: sound of each speaker.
         source: the video.
         regions: what is made anew of each speaker, in the source's pixels.
-        size: of the frames that the model sees; the result has the source's.
+        view: the part of the source that the model sees.
+        size: in which the model sees it; the result has the source's.
         prompt: what is seen.
         negative_prompt: what is not to be seen.
         seed: of the noise.
@@ -66,6 +68,7 @@ class EditWishes:
     recordings: Sequence[Recording]
     source: SourceVideo
     regions: Sequence[Region]
+    view: View
     size: Size
     prompt: str = ""
     negative_prompt: str = ""

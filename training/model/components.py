@@ -62,6 +62,40 @@ class Components:
     audio_encoder: AudioEncoder
 
 
+@dataclass(frozen=True)
+class Encoders:
+    """Everything but the transformer: what turns a clip into tensors; as in `Components`."""
+
+    codec: VideoCodec
+    text_encoder: TextEncoder
+    image_encoder: ImageEncoder
+    audio_encoder: AudioEncoder
+
+
+def load_encoders(
+    spec: ModelSpec, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Encoders:
+    """Build codec and encoders alone, as precomputing needs them.
+
+    Args:
+        spec: what to build.
+        device: where all of it goes.
+        dtype: of pretrained encoders; the VAE stays in fp32.
+
+    Returns:
+        The parts, on one device.
+
+    Raises:
+        ModelError: a part is missing, incomplete, or does not fit the others.
+    """
+    return Encoders(
+        text_encoder=_text_encoder(spec, device, dtype),
+        image_encoder=_image_encoder(spec, device, dtype),
+        audio_encoder=_audio_encoder(spec, device, dtype),
+        codec=_codec(spec, device),
+    )
+
+
 def load_components(
     spec: ModelSpec, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Components:
@@ -78,20 +112,17 @@ def load_components(
     Raises:
         ModelError: a part is missing, incomplete, or does not fit the others.
     """
-    text_encoder = _text_encoder(spec, device, dtype)
-    image_encoder = _image_encoder(spec, device, dtype)
-    audio_encoder = _audio_encoder(spec, device, dtype)
-    codec = _codec(spec, device)
+    encoders = load_encoders(spec, device, dtype)
     transformer = load_transformer_of(
         spec,
-        text_width=text_encoder.width,
-        image_width=image_encoder.width,
-        audio_num_layers=audio_encoder.num_layers,
-        audio_feature_width=audio_encoder.width,
+        text_width=encoders.text_encoder.width,
+        image_width=encoders.image_encoder.width,
+        audio_num_layers=encoders.audio_encoder.num_layers,
+        audio_feature_width=encoders.audio_encoder.width,
         device=device,
         dtype=dtype,
     )
-    return Components(transformer, codec, text_encoder, image_encoder, audio_encoder)
+    return Components(transformer, **vars(encoders))
 
 
 def load_transformer_of(

@@ -173,10 +173,23 @@ class LoraSpec(_Spec):
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 
 
+class TrainedWith(_Spec):
+    """What a model saw last in training: what generation makes where nothing else is asked for.
+
+    Attributes:
+        area_px: pixels of a frame.
+        num_latents: latent frames of a clip.
+    """
+
+    area_px: int = Field(ge=1)
+    num_latents: int = Field(ge=1)
+
+
 class ModelSpec(_Spec):
     """The whole model.
 
     Attributes:
+        trained_with: sizes of the last phase of training; ``None``: as its base was trained.
         adapter_checkpoint: folder of a saved adapter to start from.
         lora_checkpoint: folder of a saved LoRA to start from, in place of a new one.
         transformer_checkpoint: folder of a saved whole transformer, in place of the base's.
@@ -199,6 +212,7 @@ class ModelSpec(_Spec):
     adapter_checkpoint: Path | None = None
     lora_checkpoint: Path | None = None
     transformer_checkpoint: Path | None = None
+    trained_with: TrainedWith | None = None
     seed: int = 0
 
 

@@ -25,6 +25,8 @@ from training.objective.seeding import generator_of
 
 AudioScope = Literal["clip", "window"]
 
+_SIZE_STEP_PX = 16
+
 
 class Trainable(StrEnum):
     """Which parameters a phase moves; the others are frozen."""
@@ -122,6 +124,13 @@ class Phase(_Record):
                 raise ValueError(f"{name}: shares have to be 0 or more, one of them above 0")
         if not (self.sources and self.sizes_px and self.num_frames):
             raise ValueError("sources, sizes_px and num_frames: give one of each at least")
+        for side in (side for size in self.sizes_px for side in size):
+            if side < _SIZE_STEP_PX or side % _SIZE_STEP_PX:
+                near = max(round(side / _SIZE_STEP_PX), 1) * _SIZE_STEP_PX
+                raise ValueError(
+                    f"sizes_px: {side} is no multiple of {_SIZE_STEP_PX}, 8 pixels a latent cell "
+                    f"and 2 cells a token; the nearest is {near}"
+                )
         for num_frames in self.num_frames:
             if num_frames < 1 or (num_frames - 1) % 4:
                 near = 4 * max(round((num_frames - 1) / 4), 0) + 1

@@ -12,20 +12,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.errors import SettingError
-from training.model.components import Components, load_components, load_transformer_of
+from training.model.audio_windows import num_latents
+from training.model.components import (
+    Components,
+    Encoders,
+    load_encoders,
+    load_transformer_of,
+)
 from training.model.saved import save_components
-from training.model.spec import ModelSpec
+from training.model.spec import ModelSpec, TrainedWith
 from training.objective.curriculum import Phase
 from training.recipe import Recipe
-from training.trainer.encoders import encoders_digest, with_codec
-from training.trainer.loop import Parts
+from training.trainer.context_parallel import check_phase
+from training.trainer.encoders import encoder_type, encoders_digest, with_codec
 from training.trainer.optimizer import check_optimizer
+from training.trainer.parts import Parts
 from training.trainer.phase_data import EncodedPhase, open_phase
 from training.trainer.world import World
 
 Preview = Callable[[nn.Module, int, Path], None]
 """Renders validation clips with a transformer, at a step, into a folder."""
+
+MakePreview = Callable[[Components], Preview]
+"""Given codec and encoders, returns what renders; every rank calls it."""
 
 
 def make_parts(
@@ -34,7 +43,7 @@ def make_parts(
     folder: Path,
     world: World,
     *,
-    make_preview: Callable[[Components], Preview] | None = None,
+    make_preview: MakePreview | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Parts:
     """Check everything that can be wrong, load the model, and hand out the parts of a run.
@@ -56,16 +65,23 @@ def make_parts(
         ModelError: the base is wrong or incomplete.
     """
     check_optimizer(recipe.optimizer, world.device)
-    check_parallel(recipe, world)
+    if recipe.run.context_parallel > 1:
+        for phase in recipe.phases:
+            check_phase(phase, recipe.run.context_parallel)
     spec = with_codec(recipe, manifests, folder, world, say)
     digest = encoders_digest(spec)
     opened = [open_phase(recipe, phase, manifests, world, digest) for phase in recipe.phases]
     for phase, data in zip(recipe.phases, opened, strict=True):
         say(f"phase {phase.name}: {len(data.clips)} clips, {len(data.plan(0))} batches an epoch")
-    components = load_components(spec, world.device, torch.float32)
+    encoders = load_encoders(spec, world.device, encoder_type(recipe, world.device))
+    unused = [_transformer(recipe, spec, encoders, world)]
+    components = Components(unused[0], **vars(encoders))
 
     def make_transformer() -> Any:
-        components.transformer = _transformer(recipe, spec, components, world)
+        # The first phase takes the one that was loaded to see that it can be.
+        components.transformer = (
+            unused.pop() if unused else _transformer(recipe, spec, encoders, world)
+        )
         return components.transformer
 
     def open_data(phase: Phase) -> EncodedPhase:
@@ -80,7 +96,8 @@ def make_parts(
         )
 
     def export(transformer: nn.Module, state: dict[str, torch.Tensor], place: Path) -> None:
-        save_components(components, spec, place, whole=recipe.moves_base, state=state)
+        trained = spec.model_copy(update={"trained_with": trained_with(recipe.phases[-1])})
+        save_components(components, trained, place, whole=recipe.moves_base, state=state)
         say(f"model written to {place}")
 
     return Parts(
@@ -92,24 +109,15 @@ def make_parts(
     )
 
 
-def check_parallel(recipe: Recipe, world: World) -> None:
-    """Refuse what the ranks cannot do.
-
-    Args:
-        recipe: of the run.
-        world: the ranks.
-
-    Raises:
-        SettingError: context parallelism does not divide the ranks or a phase's latent frames.
-    """
-    parts = recipe.run.context_parallel
-    if parts > 1 and world.size % parts:
-        raise SettingError(
-            f"run.context_parallel = {parts}: does not divide {world.size} ranks; choose a divisor"
-        )
+def trained_with(phase: Phase) -> TrainedWith:
+    """Return the largest sizes of a phase, which a model that came out of it has seen last."""
+    return TrainedWith(
+        area_px=max(width * height for width, height in phase.sizes_px),
+        num_latents=num_latents(max(phase.num_frames)),
+    )
 
 
-def _transformer(recipe: Recipe, spec: ModelSpec, components: Components, world: World) -> Any:
+def _transformer(recipe: Recipe, spec: ModelSpec, encoders: Encoders, world: World) -> Any:
     """Load the transformer for a phase.
 
     With several ranks into main memory: sharding moves each block's share to the device. A base
@@ -118,10 +126,10 @@ def _transformer(recipe: Recipe, spec: ModelSpec, components: Components, world:
     lower = recipe.run.precision == "bf16" and not recipe.moves_base
     return load_transformer_of(
         spec,
-        text_width=components.text_encoder.width,
-        image_width=components.image_encoder.width,
-        audio_num_layers=components.audio_encoder.num_layers,
-        audio_feature_width=components.audio_encoder.width,
+        text_width=encoders.text_encoder.width,
+        image_width=encoders.image_encoder.width,
+        audio_num_layers=encoders.audio_encoder.num_layers,
+        audio_feature_width=encoders.audio_encoder.width,
         device="cpu" if world.size > 1 else world.device,
         dtype=torch.bfloat16 if lower else torch.float32,
     )

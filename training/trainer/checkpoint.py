@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Checkpoints:
         self.num_kept = num_kept
         self.world = world
         self._pending: _Pending | None = None
+        _expect_one_process()
         if world.is_first:
             folder.mkdir(parents=True, exist_ok=True)
             for left_over in folder.glob(".step_*"):
@@ -163,6 +165,11 @@ def read_tensors(place: Path, tensors: dict[str, Any], world: World) -> dict[str
             "or into a new folder"
         ) from error
     return tensors
+
+
+def _expect_one_process() -> None:
+    """Silence DCP's remark that there is no process group: with one rank there is none."""
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 
 
 def _copied(tree: Any) -> Any:

@@ -13,9 +13,11 @@ class MovingAverage:
     The decay warms up as ``min(decay, (1 + n) / (10 + n))``, n updates done, so that a short run is
     not an average with its beginning (TensorFlow's ``ExponentialMovingAverage`` has this form).
 
-    Attributes:
-        averages: the averages by name; sharded as the parameters are.
-        num_updates: updates done.
+    Its averages are sharded as the parameters are.
+
+    Args:
+        parameters: what is averaged, by name.
+        decay: share of an average that an update keeps, once it has warmed up.
     """
 
     def __init__(self, parameters: Mapping[str, torch.Tensor], decay: float) -> None:

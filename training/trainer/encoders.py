@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from training.data.clip_samples import ClipSample
 from training.data.latent_making import Making, PrecomputeSettings
 from training.data.precompute import Precomputed, Workers, precompute
 from training.errors import SettingError
-from training.model.components import Components, load_components
+from training.model.components import Encoders, load_encoders
 from training.model.patch_codec import PatchCodec
 from training.model.spec import ModelSpec, PatchPcaCodec, PretrainedBase
 from training.recipe import Recipe
@@ -94,8 +95,14 @@ def _make_codec(
     return PatchCodec.fit(frames())
 
 
+def encoder_type(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """Return the type of pretrained encoders: bfloat16 on a GPU where the recipe computes in it."""
+    lower = recipe.run.precision == "bf16" and device.type == "cuda"
+    return torch.bfloat16 if lower else torch.float32
+
+
 def encoders_digest(spec: ModelSpec) -> str:
-    """Name codec and encoders: kinds, repositories, revisions, settings, bytes of a codec's file.
+    """Name codec and encoders: kinds, repositories, revisions, settings, a fitted codec's numbers.
 
     Args:
         spec: of the model.
@@ -107,7 +114,11 @@ def encoders_digest(spec: ModelSpec) -> str:
     if isinstance(spec.base, PretrainedBase):
         parts["base"] = [spec.base.repo, spec.base.revision]
     if isinstance(spec.codec, PatchPcaCodec) and spec.codec.file is not None:
-        parts["codec"] = hashlib.sha256(spec.codec.file.read_bytes()).hexdigest()
+        # Its tensors and not its bytes: safetensors writes its header in any order.
+        tensors = hashlib.sha256()
+        for name, tensor in sorted(load_file(spec.codec.file).items()):
+            tensors.update(name.encode() + tensor.numpy().tobytes())
+        parts["codec"] = tensors.hexdigest()
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -146,8 +157,8 @@ def precompute_phase(
     spec = with_codec(recipe, manifests, out, World(device), say)
     making = Making(data_settings(recipe, phase), recipe.encode, settings, str(device))
 
-    def make_encoders() -> Components:
-        return load_components(spec, device, torch.float32)
+    def make_encoders() -> Encoders:
+        return load_encoders(spec, device, encoder_type(recipe, device))
 
     return precompute(
         manifests,

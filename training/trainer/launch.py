@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from rich.console import Console
 
 from training.errors import SettingError, TalkError
 from training.recipe import Recipe, check_recipe
-from training.trainer.assemble import make_parts
+from training.trainer.assemble import MakePreview, make_parts
 from training.trainer.loop import TrainingResult, train
-from training.trainer.world import World, current_world
+from training.trainer.world import World, current_world, sharing_clips
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,29 @@ class TrainingJob:
     stop_after: int | None = None
 
 
-def run_here(job: TrainingJob, console: Console | None = None) -> TrainingResult:
+def run_here(
+    job: TrainingJob, console: Console | None = None, make_preview: MakePreview | None = None
+) -> TrainingResult:
     """Train in this process, as the rank that its process group says it is.
 
     Args:
         job: what is to be trained.
         console: where lines go; ``None``: nowhere.
+        make_preview: given the components, returns what renders validation clips.
 
     Returns:
         What the run came to.
     """
     recipe = check_recipe(job.recipe, "the job's recipe")
-    return run_recipe(recipe, job, current_world(), console)
+    return run_recipe(recipe, job, current_world(), console, make_preview)
 
 
 def run_recipe(
-    recipe: Recipe, job: TrainingJob, world: World, console: Console | None
+    recipe: Recipe,
+    job: TrainingJob,
+    world: World,
+    console: Console | None,
+    make_preview: MakePreview | None = None,
 ) -> TrainingResult:
     """Train a checked recipe in a known world.
 
@@ -62,6 +70,7 @@ def run_recipe(
         job: what is to be trained.
         world: the ranks.
         console: where the first rank's lines go.
+        make_preview: given the components, returns what renders validation clips.
 
     Returns:
         What the run came to.
@@ -71,8 +80,15 @@ def run_recipe(
         if console is not None and world.is_first:
             console.print(text, highlight=False, soft_wrap=True)
 
+    parts_a_clip = recipe.run.context_parallel
+    if world.size % parts_a_clip:
+        raise SettingError(
+            f"run.context_parallel = {parts_a_clip}: does not divide {world.size} ranks; choose a "
+            "divisor"
+        )
+    world = sharing_clips(world, parts_a_clip)
     folder = Path(job.folder)
-    parts = make_parts(recipe, job.manifests, folder, world, say=say)
+    parts = make_parts(recipe, job.manifests, folder, world, make_preview=make_preview, say=say)
     return train(
         recipe,
         parts,
@@ -90,6 +106,7 @@ def run_with_ray(
     *,
     use_gpu: bool,
     address: str | None = None,
+    make_preview: MakePreview | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Train with many workers through Ray Train; FSDP2 spreads the model over them.
@@ -99,6 +116,7 @@ def run_with_ray(
         num_workers: ranks.
         use_gpu: a GPU a worker, or a CPU.
         address: of a running cluster; ``None``: Ray's own on this machine.
+        make_preview: as for `run_here`; it travels to the workers.
         say: told what is going on.
 
     Raises:
@@ -121,7 +139,7 @@ def run_with_ray(
         )
     say(f"starting {num_workers} workers with a {kind} each")
     trainer = TorchTrainer(
-        _work,
+        partial(_work, make_preview=make_preview),
         train_loop_config=asdict(job),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
@@ -133,6 +151,7 @@ def run_with_ray(
         raise TalkError(f"a worker failed: {error}") from error
 
 
-def _work(job: dict[str, Any]) -> None:
+def _work(job: dict[str, Any], make_preview: MakePreview | None = None) -> None:
     """What a Ray worker runs; its process group is there already."""
-    run_here(TrainingJob(**{**job, "manifests": tuple(job["manifests"])}), Console())
+    whole = TrainingJob(**{**job, "manifests": tuple(job["manifests"])})
+    run_here(whole, Console(width=160), make_preview)

@@ -62,8 +62,8 @@ def open_phase(
         return TrainingData(
             manifests,
             data_settings(recipe, phase),
-            rank=world.rank,
-            world_size=world.size,
+            rank=world.data_rank,
+            world_size=world.data_size,
             model_digest=model_digest,
         )
     except DataError as error:

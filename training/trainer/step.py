@@ -273,8 +273,8 @@ def take_step(
         face / num_face if num_face else math.nan,
         lip / num_lip if num_lip else math.nan,
         norm,
-        num_clips,
-        round(tokens),
+        num_clips // world.clip_ranks,
+        round(tokens) // world.clip_ranks,
     )
 
 

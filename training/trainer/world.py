@@ -5,11 +5,12 @@ Not here: how a model is spread over them (`parallel.py`) and who starts them (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,36 @@ class World:
         size: number of ranks; 1 without any process group.
         checkpoint_group: a group of its own for checkpoints, for they are written by a thread
             whose messages must not mix with those of training; ``None`` with one rank.
+        clip_ranks: neighbouring ranks that share the tokens of a clip.
+        context_group: these ranks; ``None`` where each takes its own clips.
     """
 
     device: torch.device
     rank: int = 0
     size: int = 1
     checkpoint_group: Any = None
+    clip_ranks: int = 1
+    context_group: Any = None
 
     @property
     def is_first(self) -> bool:
         """Whether this rank speaks for the run."""
         return self.rank == 0
+
+    @property
+    def context_rank(self) -> int:
+        """Number of this rank among those that share its clips."""
+        return self.rank % self.clip_ranks
+
+    @property
+    def data_rank(self) -> int:
+        """Number of this rank's clips among those that are read at once."""
+        return self.rank // self.clip_ranks
+
+    @property
+    def data_size(self) -> int:
+        """How many ranks or groups of ranks read clips of their own."""
+        return self.size // self.clip_ranks
 
     def total(self, values: list[float]) -> list[float]:
         """Return the sums of values over all ranks, in float64."""
@@ -54,6 +74,26 @@ class World:
         """Wait for all ranks."""
         if self.size > 1:
             distributed.barrier()
+
+
+def sharing_clips(world: World, clip_ranks: int) -> World:
+    """Return a world in which neighbouring ranks share clips.
+
+    Args:
+        world: the ranks, each with clips of its own.
+        clip_ranks: how many share a clip; a divisor of the ranks.
+
+    Returns:
+        The same ranks.
+    """
+    if clip_ranks == 1:
+        return world
+    mesh = init_device_mesh(
+        world.device.type,
+        (world.size // clip_ranks, clip_ranks),
+        mesh_dim_names=("data", "context"),
+    )
+    return replace(world, clip_ranks=clip_ranks, context_group=mesh["context"].get_group())
 
 
 def current_world() -> World:

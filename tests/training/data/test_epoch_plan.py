@@ -45,6 +45,19 @@ def test_a_batch_holds_clips_of_one_bucket_and_only_the_last_of_a_bucket_is_smal
     assert max(smaller.values()) <= 1
 
 
+@given(BUCKETS, SEEDS, st.integers(1, 4))
+def test_batches_that_go_together_give_the_ranks_of_a_step_one_shape(
+    bucket_N: np.ndarray, seed: int, world_size: int
+) -> None:
+    plan = plan_epoch(bucket_N, ones(bucket_N), 2, seed, 0, batches_together=world_size)
+    assert rows_of(list(plan)) == dict.fromkeys(range(len(bucket_N)), 1)
+    num_batches = Counter(batch.bucket for batch in plan)
+    num_whole = sum(count // world_size for count in num_batches.values())
+    for step in range(num_whole):
+        own = plan[step * world_size : (step + 1) * world_size]
+        assert len({batch.bucket for batch in own}) == 1
+
+
 @given(BUCKETS, SEEDS, st.integers(1, 4), st.integers(1, 4), st.data())
 def test_a_run_that_goes_on_with_other_ranks_still_reads_every_clip_once(
     bucket_N: np.ndarray, seed: int, before: int, after: int, data: st.DataObject

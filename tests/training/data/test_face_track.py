@@ -85,6 +85,16 @@ def test_a_frame_without_landmarks_has_an_empty_mask() -> None:
     assert areas[2] == 0 and (areas[[0, 1, 3, 4]] > 0).all()
 
 
+def test_a_face_is_brought_to_a_share_of_the_height_by_cutting_out_less() -> None:
+    face = np.array([100.0, 40, 130, 80])
+    fit = fit_picture((400, 200), (64, 64), face, False, face_height_ratio=0.8)
+    low, high = fit.points(face.reshape(2, 2))
+    assert abs((high - low)[1] / 64 - 0.8) < 0.05
+    np.testing.assert_allclose((low + high) / 2, [32, 32], atol=2)
+    whole = fit_picture((400, 200), (64, 64), face, False, face_height_ratio=0.01)
+    assert (whole.cut_width_px, whole.cut_height_px) == (200, 200)
+
+
 def test_the_crop_moves_off_the_middle_no_further_than_the_face_needs() -> None:
     at_the_edge = np.array([0.0, 10, 30, 50])
     assert fit_picture((200, 100), (100, 100), at_the_edge, False).left_px == 0

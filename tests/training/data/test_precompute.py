@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import webdataset
+from safetensors.torch import load
 
 from manifests.dataset import DatasetManifest
 from manifests.storage import Folder
@@ -97,6 +99,17 @@ def test_latents_are_a_dataset_of_the_same_kind_with_the_clips_measurements(
     assert ids == {clip.clip_id for clip in clips[4:]}
 
 
+def test_latents_open_with_plain_webdataset(dataset: str, tmp_path: Path) -> None:
+    found = run(dataset, tmp_path)
+    shards = sorted(str(path) for path in (tmp_path / "shards").iterdir())
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False))
+    assert len(samples) == found.num_samples
+    for sample in samples:
+        tensors = load(sample["latents.safetensors"])
+        assert tensors["latent"].shape == tensors["condition.image"].shape
+        assert tensors["keep_mask.edit"].dtype == torch.uint8
+
+
 def test_an_interrupted_run_goes_on_and_leaves_the_same_bytes(dataset: str, tmp_path: Path) -> None:
     run(dataset, tmp_path / "whole")
     done: list[int] = []
@@ -177,6 +190,15 @@ def test_ray_writes_the_bytes_that_one_process_writes(dataset: str, tmp_path: Pa
     run(dataset, tmp_path / "inline")
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
+        with pytest.raises(DataError, match="the Ray cluster has 1; ask for fewer workers"):
+            precompute(
+                [dataset],
+                str(tmp_path / "ray"),
+                made_encoders,
+                "model 1",
+                making(),
+                workers=Workers(engine="ray", num_workers=2),
+            )
         precompute(
             [dataset],
             str(tmp_path / "ray"),

@@ -15,6 +15,7 @@ from tests.training.data.made_dataset import (
     SAMPLES_PER_FRAME,
     MadeClip,
     encode_sound,
+    face_npz,
     make_dataset,
     number_in,
     numbered_sound,
@@ -24,6 +25,7 @@ from training.data.clip_samples import ClipSample
 from training.data.settings import DataSettings
 from training.data.training_data import TrainingData
 from training.errors import DataError
+from training.objective.curriculum import Source
 
 SMALL = DataSettings(
     sizes_px=((64, 64), (96, 64)), num_frames=(5, 9, 25), batch_size=2, num_workers=0
@@ -70,6 +72,24 @@ def test_frames_and_sound_are_those_of_the_crop(dataset: str) -> None:
                 picture = sample.frames_CTHW[:, index].permute(1, 2, 0).numpy()
                 assert number_in(picture, sample.is_mirrored) == sample.first_frame + index
     assert len(firsts) > 2
+
+
+def test_a_sample_may_hold_further_speakers_each_with_its_own_voice_and_face(
+    tmp_path: Path,
+) -> None:
+    second = {
+        "1.flac": encode_sound(numbered_sound(40)[::-1].copy()),
+        "1.face.npz": face_npz(40, (32, 64)),
+    }
+    place = make_dataset(tmp_path / "d", [MadeClip(0, members=second), MadeClip(1)])
+    data = TrainingData([place], SMALL.model_copy(update={"flip_ratio": 0.0}))
+    samples = {s.clip_id: s for batch in read_epoch(data) for s in batch}
+    both, alone = samples[MadeClip(0).clip_id], samples[MadeClip(1).clip_id]
+    assert (len(both.speakers), len(alone.speakers)) == (2, 1)
+    one, other = both.speakers
+    assert torch.allclose(one.pcm_N, other.pcm_N.flip(0), atol=1e-4)
+    assert other.face.oval_TPC[..., 0].mean() < one.face.oval_TPC[..., 0].mean() - 10
+    assert (both.face_mask_THW.sum((1, 2)) > one.face.face_mask((64, 64)).sum((1, 2))).all()
 
 
 def test_only_the_frames_from_the_key_frame_to_the_end_of_the_crop_are_decoded(
@@ -164,6 +184,12 @@ def test_other_data_or_settings_cannot_take_over_the_state(dataset: str, tmp_pat
             data.load_state_dict(state)
 
 
+def test_weights_that_read_nothing_are_refused(dataset: str) -> None:
+    rarely = SMALL.model_copy(update={"sources": (Source(weight=1e-9),)})
+    with pytest.raises(DataError, match="weights of the sources add up to too little"):
+        TrainingData([dataset], rarely)
+
+
 def test_too_few_clips_for_the_ranks_are_refused(dataset: str) -> None:
     with pytest.raises(DataError, match="too few for 9 ranks; use fewer ranks"):
         TrainingData([dataset], SMALL, rank=0, world_size=9)
@@ -216,9 +242,25 @@ def test_too_many_bad_samples_stop_the_run(tmp_path: Path) -> None:
         read_epoch(TrainingData([place], SMALL.model_copy(update={"batch_size": 1})))
 
 
-def test_storage_that_fails_in_the_middle_stops_the_run_with_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_storage_that_fails_in_the_middle_stops_the_run_in_one_line(
+    tmp_path: Path, num_workers: int
+) -> None:
     place = make_dataset(tmp_path / "d", [MadeClip(n) for n in range(3)])
-    data = TrainingData([place], SMALL)
+    data = TrainingData([place], SMALL.model_copy(update={"num_workers": num_workers}))
     shutil.rmtree(tmp_path / "d" / "shards")
-    with pytest.raises(DataError, match=r"000000\.tar.*mend the storage and resume"):
+    with pytest.raises(DataError, match=r"000000\.tar.*mend the storage and resume") as caught:
         read_epoch(data)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_ranks_share_an_epoch_and_take_equally_many_steps(dataset: str, world_size: int) -> None:
+    num_steps, read = set(), Counter()
+    for rank in range(world_size):
+        data = TrainingData([dataset], SMALL, rank=rank, world_size=world_size)
+        batches = read_epoch(data)
+        num_steps.add(len(batches))
+        read.update(s.clip_id for batch in batches for s in batch if not s.is_padding)
+    assert len(num_steps) == 1
+    assert read == {clip.clip_id: 1 for clip in CLIPS}

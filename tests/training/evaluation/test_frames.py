@@ -41,3 +41,11 @@ def test_time_stamps_that_a_container_rounded_still_give_their_own_frame(tmp_pat
     times_s = [n / 30 for n in range(60)]
     values = [int(shown.picture_HWC[0, 0, 0]) for shown in shown_at(path, times_s)]
     assert values == list(range(60))
+
+
+def test_damage_is_passed_over(tmp_path):
+    path = write_video(tmp_path / "a.mkv", [noise(n) for n in range(20)])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+    path.write_bytes(data)
+    assert 10 <= len(list(iter_frames(path))) <= 20

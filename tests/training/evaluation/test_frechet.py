@@ -13,6 +13,7 @@ from training.evaluation.frechet import (
     FrechetDistance,
     PieceFeatures,
     as_batch,
+    frechet_distance,
     load_network,
     pieces_of,
 )
@@ -33,7 +34,7 @@ def distance_of(generated: np.ndarray, reference: np.ndarray) -> float | None:
     distance = FrechetDistance(_Given(generated.shape[1]))
     for features, is_reference in ((generated, False), (reference, True)):
         for part in np.array_split(features, 3):
-            distance.add(torch.from_numpy(part), is_reference=is_reference)
+            distance.add(torch.from_numpy(part), "a", is_reference=is_reference)
     return distance.value()
 
 
@@ -66,9 +67,43 @@ def test_equal_sets_are_no_distance_apart():
 
 def test_one_picture_has_no_distribution():
     distance = FrechetDistance(_Given(2))
-    distance.add(torch.zeros(1, 2, dtype=torch.float64), is_reference=True)
-    distance.add(torch.zeros(5, 2, dtype=torch.float64), is_reference=False)
+    distance.add(torch.zeros(1, 2, dtype=torch.float64), "a", is_reference=True)
+    distance.add(torch.zeros(5, 2, dtype=torch.float64), "a", is_reference=False)
     assert distance.value() is None
+
+
+@pytest.mark.parametrize("num", [5, 60])
+def test_the_fast_form_is_the_same_distance_with_fewer_pictures_than_features_too(num):
+    rng = np.random.default_rng(num)
+    one, other = rng.normal(size=(num, 20)), rng.normal(0.5, 2, size=(num + 3, 20))
+    assert frechet_distance(one, other) == pytest.approx(distance_of(one, other), rel=1e-5)
+
+
+def test_the_jackknife_is_that_of_the_mean_where_the_distance_is_one():
+    # One feature, no spread within a set: the distance is the squared difference of the means.
+    rng = np.random.default_rng(0)
+    means = rng.normal(10, 1, 12)
+    distance = FrechetDistance(_Given(1))
+    for number, mean in enumerate(means):
+        for side, value in ((False, mean), (True, 0.0)):
+            pictures = torch.full((3, 1), float(value), dtype=torch.float64)
+            distance.add(pictures, str(number), is_reference=side)
+    left_out = [
+        frechet_distance(np.delete(means, n).repeat(3)[:, None], np.zeros((33, 1)))
+        for n in range(12)
+    ]
+    error = np.sqrt(11 / 12 * np.square(left_out - np.mean(left_out)).sum())
+    assert distance.half_width() == pytest.approx(1.96 * error)
+    # For a mean, twice the mean times its standard error, but for the spread that counts as well.
+    assert error == pytest.approx(2 * 10 * means.std(ddof=1) / np.sqrt(12), rel=0.15)
+
+
+def test_two_clips_have_no_interval():
+    distance = FrechetDistance(_Given(1))
+    for name in ("a", "b"):
+        for side in (True, False):
+            distance.add(torch.rand(5, 1, dtype=torch.float64), name, is_reference=side)
+    assert distance.half_width() is None
 
 
 class _Pictures(torch.nn.Module):

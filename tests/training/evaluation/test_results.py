@@ -11,7 +11,14 @@ import pytest
 
 from training.evaluation.metrics import METRICS, ON_BOTH, Missing
 from training.evaluation.missing import missing_of
-from training.evaluation.results import ClipResult, Results, as_json, figures, write_results
+from training.evaluation.results import (
+    ClipResult,
+    Results,
+    SetFigure,
+    as_json,
+    figures,
+    write_results,
+)
 from training.evaluation.summary import summary_text
 from training.evaluation.weights import NEEDED_BY, Shelf
 
@@ -70,12 +77,10 @@ def test_every_clip_is_named_whatever_became_of_it(tmp_path):
 
 def test_a_figure_of_the_set_says_how_many_pictures_it_saw(tmp_path):
     results = Results([clip("a")])
-    results.put_set("fid", 12.5, 100, 90)
-    results.put_set("fvd", None, 0, 0)
-    assert figures(results) == {
-        "fid": {"of_set": {"value": 12.5, "num_generated": 100, "num_reference": 90}}
-    }
-    assert "12.5" in summary_text(results, tmp_path)
+    results.of_set["fid"] = SetFigure(12.5, 11.5, 13.5, 100, 90)
+    expected = {"mean": 12.5, "low": 11.5, "high": 13.5, "num_generated": 100, "num_reference": 90}
+    assert figures(results) == {"fid": {"of_set": expected}}
+    assert "12.5 (11.5 to 13.5)" in summary_text(results, tmp_path)
 
 
 def test_every_metric_is_had_or_missing_with_reason_and_way_out():

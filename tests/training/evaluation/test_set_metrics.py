@@ -81,7 +81,7 @@ def test_fid_is_the_frechet_distance_of_all_frames_looked_at(tmp_path, pairs):
     add_fid(results, shelf_with(tmp_path, inception_fid=_Colours()), 0.08, "cpu", print)
     found = results.of_set["fid"]
     expected = frechet(*(np.concatenate([one[::2] for one in side]) for side in (mine, theirs)))
-    assert found.value == pytest.approx(expected, rel=1e-4)
+    assert found.mean == pytest.approx(expected, rel=1e-4)
     assert (found.num_generated, found.num_reference) == (34, 40)
 
 
@@ -95,7 +95,8 @@ def test_fvd_is_that_of_whole_pieces_of_sixteen_frames(tmp_path, pairs):
 
     assert (found.num_generated, found.num_reference) == (4, 4)
     expected = frechet(pieces(mine), pieces(theirs))
-    assert found.value == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    assert found.mean == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    assert found.low is None  # two clips have no jackknife
 
 
 def test_without_weights_nothing_is_decoded(pairs):

@@ -19,6 +19,12 @@ def test_windows_of_the_sidecar_go_before_those_of_the_command(tmp_path):
     assert read_borders(clip, 70, WindowLength(81, 25)) == (30, 40)
 
 
+def test_windows_in_latent_frames_are_those_of_their_frames(tmp_path):
+    # 21 latent frames are 81 frames; latent frame 14 begins with frame 53.
+    (tmp_path / "a.json").write_text(json.dumps({"latent_windows": [[0, 21], [14, 35]]}))
+    assert read_borders(tmp_path / "a.mp4", 137, None) == (53, 81)
+
+
 def test_a_sidecar_of_something_else_is_no_fault(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"prompt": "a man"}))
     assert read_borders(tmp_path / "a.mp4", 100, None) is None

@@ -34,7 +34,9 @@ def test_the_score_unshifted_is_read_off_the_curve():
 
 
 def test_an_estimator_that_could_not_tell_leaves_everything_missing():
-    sync = sync_of({"sync.offset_ms": None, "sync.curve": None, "sync.score": None})
+    sync = sync_of(
+        {**EMBEDDED, **dict.fromkeys(("sync.offset_ms", "sync.confidence", "sync.score"))}
+    )
     assert sync.offset_by is None and sync.curve is None
     assert set(sync.figures.values()) == {None}
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.generation.audio_features import STRETCH_S, AudioFeatures, silence_like
+from training.generation.audio_features import STRETCH_S, AudioFeatures, Heard
+from training.generation.guidance import Condition
 from training.generation.recording import Recording
 from training.model.audio_windows import latent_audio_windows
 from training.model.log_mel import LogMelEncoder
@@ -53,9 +54,20 @@ def test_only_two_stretches_are_kept(features):
     assert len(features._made) == 2
 
 
-def test_silence_is_not_the_absence_of_audio():
-    encoder = LogMelEncoder(num_mels=8)
-    heard = torch.zeros(1, 5, 8, 2, 8)
-    silence = silence_like(heard, encoder, 25.0)
-    assert silence.shape == heard.shape
-    torch.testing.assert_close(silence, torch.full_like(silence, -1.0))
+class Counting(LogMelEncoder):
+    num_calls = 0
+
+    def encode(self, pcm_N, num_frames, fps):
+        self.num_calls += 1
+        return super().encode(pcm_N, num_frames, fps)
+
+
+def test_silence_is_not_the_absence_of_audio_and_is_made_on_demand():
+    encoder = Counting(num_mels=8)
+    voices = torch.ones(1, 2, 5, 8, 2, 8)
+    heard = Heard(voices, encoder, 25.0)
+    assert not heard[Condition.OFF].any()
+    assert encoder.num_calls == 0
+    torch.testing.assert_close(heard[Condition.NEGATIVE], torch.full_like(voices, -1.0))
+    assert heard[Condition.NEGATIVE] is heard[Condition.NEGATIVE]
+    assert encoder.num_calls == 1

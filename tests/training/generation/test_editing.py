@@ -2,6 +2,7 @@ import av
 import numpy as np
 import pytest
 
+from training.generation.edit_view import close_view, whole_view
 from training.generation.editing import MAX_GAP_FRAMES, Region, feathered, followed_regions
 from training.generation.faces import CHIN, FACE_OVAL, FOREHEAD, NOSE_BRIDGE
 from training.generation.inputs import Size
@@ -122,7 +123,7 @@ def test_outside_of_the_region_every_plane_stays_to_the_bit(pixel_format):
     source = source_frame(pixel_format)
     mask = np.zeros((48, 64), bool)
     mask[11:37, 9:51] = True
-    result = pasted(source, np.full((24, 32, 3), 200, np.uint8), mask)
+    result = pasted(source, np.full((48, 64, 3), 200, np.uint8), mask)
     before = source.to_ndarray(format="yuv444p" if pixel_format == "yuv444p" else None)
     after = result.to_ndarray(format="yuv444p" if pixel_format == "yuv444p" else None)
     assert (before != after).any()
@@ -149,3 +150,44 @@ def test_the_middle_of_the_region_shows_what_was_made():
     made = np.full((48, 64, 3), (180, 90, 60), np.uint8)
     result = pasted(source, made, mask, match_colours=False).to_ndarray(format="rgb24")
     np.testing.assert_allclose(result[24, 32], (180, 90, 60), atol=4)
+
+
+@pytest.mark.parametrize("matrix", [1, 2, 5, 6])
+@pytest.mark.parametrize("color_range", [1, 2])
+def test_a_sources_own_picture_pasted_back_hardly_shows(matrix, color_range):
+    y, x = np.mgrid[:48, :64]
+    rgb = np.stack([60 + 2 * x, 200 - 3 * y, 90 + x + y], -1).astype(np.uint8)
+    source = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+        format="yuv444p",
+        dst_colorspace="ITU709" if matrix == 1 else "ITU601",
+        dst_color_range="JPEG" if color_range == 2 else "MPEG",
+    )
+    source.colorspace, source.color_range = matrix, color_range
+    shown = source.to_ndarray(format="rgb24")
+    mask = np.zeros((48, 64), bool)
+    mask[4:44, 4:60] = True
+    result = pasted(source, shown, mask, match_colours=False).to_ndarray(format="rgb24")
+    assert np.abs(result.astype(int) - shown).max() <= 4
+
+
+def test_a_small_face_is_seen_close_and_put_back_where_it_was():
+    size = Size(640, 480)
+    region = Region.of_landmarks(track_of([made_face((400, 150), 60)] * 9), size)
+    view = close_view([region])
+    assert view.size.width_px * view.size.height_px < 0.5 * 640 * 480
+    mask = region.frame_mask(4)
+    rows, columns = np.nonzero(mask)
+    assert view.left_px < columns.min()
+    assert columns.max() < view.left_px + view.size.width_px
+    assert view.top_px < rows.min()
+    assert rows.max() < view.top_px + view.size.height_px
+    np.testing.assert_array_equal(view.of(mask), view.seen(region).frame_mask(4))
+    picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    back = view.put_back(view.of(picture), size)
+    np.testing.assert_array_equal(back[mask], picture[mask])
+
+
+def test_a_large_face_and_no_face_are_seen_whole():
+    large = Region.of_landmarks(track_of([made_face((160, 120), 180)] * 5), SIZE)
+    assert close_view([large]) == whole_view(SIZE)
+    assert close_view([Region.empty(5, SIZE)]) == whole_view(SIZE)

@@ -6,13 +6,13 @@ import torch
 
 from tests.training.generation.tiny import picture, sampling, tiny_pipeline, voice, wishes
 from training.errors import InputError, SettingError
-from training.generation.denoising import Passes, Watcher
+from training.generation.denoising import Passes, Watcher, denoise
 from training.generation.guidance import Condition
 from training.generation.guidance_presets import preset
 from training.generation.inputs import Size
 from training.generation.portrait import Portrait
 from training.generation.schedulers import Solver, begin
-from training.generation.streaming import plan_blocks
+from training.generation.streaming import BlockSpan, plan_blocks
 from training.generation.take import take_of
 from training.model.conditions import latent_keep_mask, pixel_condition, transformer_input
 from training.model.interfaces import Task
@@ -150,23 +150,21 @@ def test_frames_come_while_later_blocks_are_not_begun(pipeline):
     assert seen[13:21] == [6] * 8, "the next adds two latent frames"
 
 
-def test_a_block_begins_with_what_was_finished(pipeline):
-    settings = sampling(block_windows=1, overlap_latents=2, num_steps=2)
-    pieces = []
-
-    class Watching(Watcher):
-        def on_preview(self, clean_BCKhw, step_index):
-            pieces.append(clean_BCKhw)
-
+def test_a_frozen_beginning_is_returned_to_the_bit_and_what_follows_depends_on_it(pipeline):
     take = take_of(pipeline.parts, wishes(53))
-    list(pipeline.sample(take, replace(settings, preview_every=2), 0, watcher=Watching()))
-    decoded = pipeline(wishes(53), settings).frames
-    led = torch.cat([pieces[1][:, :, :1], pieces[1]], dim=2)
-    again = pipeline.codec.decode(led)[0, :, 1:].permute(1, 2, 3, 0)
-    again = ((again + 1) * 127.5).round().clamp(0, 255).numpy()
-    new = again[8:]
-    assert np.abs(new - decoded[13:21]).mean() < 60, "same place in the video"
-    assert len(pieces) == len(plan_blocks(take.num_latents, settings))
+    settings = sampling(overlap_latents=2)
+    inputs = take.inputs(BlockSpan(3, 9, 2))
+    noise, frozen = torch.randn(2, 1, 16, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def made(frozen):
+        return denoise(
+            pipeline.transformer, pipeline.scheduler, noise, inputs, settings, frozen_BCKhw=frozen
+        )
+
+    first = made(frozen[:, :, :2])
+    assert torch.equal(first[:, :, :2], frozen[:, :, :2])
+    other = made(-frozen[:, :, :2])
+    assert (first[:, :, 2:] - other[:, :, 2:]).abs().max() > 1e-3
 
 
 def test_from_text_alone_and_with_a_last_image(pipeline):
@@ -213,5 +211,5 @@ def test_wishes_that_do_not_go_together_are_refused(pipeline):
         take_of(pipeline.parts, replace(wishes(13), given_frames=[picture()] * 5))
     with pytest.raises(SettingError, match="overlap 0"):
         sampling(overlap_latents=0)
-    with pytest.raises(SettingError, match=r"strength 0.5 without a source"):
+    with pytest.raises(SettingError, match=r"strength 0.5.*only an edit"):
         pipeline(wishes(13), sampling(strength=0.5))

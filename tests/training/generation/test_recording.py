@@ -1,3 +1,6 @@
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -96,3 +99,28 @@ def test_what_is_no_sound_is_refused(tmp_path):
     letter.write_bytes(b"Dear Sir or Madam, " * 40)
     with pytest.raises(InputError, match=r"letter.wav: cannot be read as sound"):
         Recording.open(letter)
+
+
+@pytest.mark.parametrize("late_s", [0.4, -0.2])
+def test_sound_that_begins_with_the_picture_or_not_is_put_on_its_clock(tmp_path, late_s):
+    path = tmp_path / "take.mkv"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        sound = out.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for k in range(50):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            frame.pts, frame.time_base = k + 10, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        block = (voice() * 32767).astype(np.int16)
+        block[:8_000] = 0
+        frame = av.AudioFrame.from_ndarray(block[None], "s16", "mono")
+        frame.sample_rate, frame.time_base = 16_000, Fraction(1, 16_000)
+        frame.pts = round((0.4 + late_s) * 16_000)
+        out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    recording, _ = opened(path)
+    pcm = recording.read(0, recording.num_samples)
+    begin = np.flatnonzero(np.abs(pcm) > 0.05)[0] / 16_000
+    assert begin == pytest.approx(0.5 + late_s, abs=0.003)

@@ -39,7 +39,7 @@ def decoded(path):
 
 def test_frames_come_back_in_number_order_and_colour(tmp_path, clicks):
     path = tmp_path / "film.mp4"
-    with VideoWriter(path, 64, 48, FPS, sound=clicks) as writer:
+    with VideoWriter(path, 64, 48, FPS, sound=[clicks]) as writer:
         for k in range(20):
             writer.write(picture(k))
     frames, _, _ = decoded(path)
@@ -51,7 +51,7 @@ def test_frames_come_back_in_number_order_and_colour(tmp_path, clicks):
 
 def test_sound_is_in_time_and_as_long_as_the_film(tmp_path, clicks):
     path = tmp_path / "film.mp4"
-    with VideoWriter(path, 64, 48, FPS, sound=clicks) as writer:
+    with VideoWriter(path, 64, 48, FPS, sound=[clicks]) as writer:
         for k in range(50):
             writer.write(picture(k % 5))
     _, sound, first = decoded(path)
@@ -63,9 +63,23 @@ def test_sound_is_in_time_and_as_long_as_the_film(tmp_path, clicks):
         assert peak / 44_100 == pytest.approx(0.25 + 0.5 * k + 30 / 44_100, abs=0.004)
 
 
+def test_two_voices_are_heard_together(tmp_path, clicks):
+    tone = 0.1 * np.sin(2 * np.pi * 300 * np.arange(16_000) / 16_000)
+    soundfile.write(tmp_path / "tone.wav", tone, 16_000)
+    path = tmp_path / "film.mp4"
+    with VideoWriter(path, 64, 48, FPS, sound=[clicks, tmp_path / "tone.wav"]) as writer:
+        for k in range(50):
+            writer.write(picture(k % 5))
+    _, sound, _ = decoded(path)
+    assert np.abs(sound[0, 9_000:13_000]).max() > 0.5, "a click"
+    spectrum = np.abs(np.fft.rfft(sound[0, 14_700:29_400]))
+    assert np.argmax(spectrum[1:]) + 1 == 100, "300 Hz over a third of a second"
+    assert np.abs(sound[0, 46_000:50_000]).max() < 0.02, "after the tone, between clicks"
+
+
 def test_sound_that_ends_early_goes_on_as_silence(tmp_path, clicks):
     path = tmp_path / "film.mp4"
-    with VideoWriter(path, 64, 48, FPS, sound=clicks) as writer:
+    with VideoWriter(path, 64, 48, FPS, sound=[clicks]) as writer:
         for k in range(100):
             writer.write(picture(k % 5))
     frames, sound, _ = decoded(path)

@@ -151,6 +151,30 @@ class TwoProcesses:
         return sum_here + sum(self.others)
 
 
+class Idle:
+    """A process that gets no window, beside one that gets all of them."""
+
+    def __init__(self, others):
+        self.others = others
+
+    def mine(self, index):
+        return False
+
+    def total(self, sum_here):
+        assert not sum_here.any()
+        return sum_here + self.others
+
+
+def test_a_process_without_a_window_adds_nothing(noise):
+    plan = plan_windows(30, 11, 4)
+
+    def predict(window, start):
+        return torch.stack([velocity(window, start, 0.5)] * 3)
+
+    whole = fuse(plan, noise, predict)
+    torch.testing.assert_close(fuse(plan, noise, predict, Idle(whole)), whole)
+
+
 def test_windows_shared_among_processes_add_up_to_the_same(noise):
     plan = plan_windows(30, 11, 4)
     parts = []

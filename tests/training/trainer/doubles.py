@@ -12,7 +12,8 @@ from training.model.interfaces import Task
 from training.model.spec import LoraSpec
 from training.objective.seeding import generator_of
 from training.recipe import Recipe, check_recipe
-from training.trainer.loop import Parts, TrainingResult, train
+from training.trainer.loop import TrainingResult, train
+from training.trainer.parts import Parts
 from training.trainer.world import World
 
 TEXT, IMAGE, AUDIO = (512, 8), (4, 12), (8, 1, 6)
@@ -107,8 +108,8 @@ class MadeData:
     def next_batches(self, step: int) -> list[EncodedBatch]:
         batches = []
         for _ in range(self.accumulation):
-            place = self.position + self.world.rank
-            self.position += self.world.size
+            place = self.position + self.world.data_rank
+            self.position += self.world.data_size
             batch = make_batch((f"clip{2 * place}", f"clip{2 * place + 1}"))
             if place == self.spoil:
                 batch.latent_BCKhw[1] = torch.nan

@@ -11,10 +11,10 @@ import torch
 from torch import distributed, multiprocessing
 
 from tests.training.trainer.doubles import make_recipe, run
-from training.trainer.world import current_world
+from training.trainer.world import current_world, sharing_clips
 
 PHASES = (
-    {"steps": 2, "trainable": "adapter", "tasks": {"image": 1.0}, "silent_ratio": 0.3},
+    {"steps": 2, "trainable": "adapter", "audio_scopes": {"clip": 1.0}, "silent_ratio": 0.3},
     {"steps": 3, "trainable": "all_but_text_attention"},
 )
 
@@ -38,6 +38,9 @@ def _work(rank, folder):
         if rank == 0:
             shutil.copytree(folder / "stopped", folder / "for one rank")
         runs["second"] = run(recipe, folder / "stopped", world, resume=True)
+        # Clips of two latent frames, one on each rank.
+        sharing = sharing_clips(world, 2)
+        runs["shared"] = run(recipe, folder / "shared", sharing)
         reports = {
             name: [asdict(report) for report in result.reports] for name, result in runs.items()
         }
@@ -79,6 +82,16 @@ def test_two_ranks_equal_one_rank_with_accumulation_through_a_change_of_phase(tw
 def test_two_ranks_stop_and_resume_as_if_they_had_not(two_ranks):
     runs = two_ranks[1]
     assert [*runs["first"], *runs["second"]] == runs["whole"]
+
+
+def test_two_ranks_that_share_each_clip_equal_one_rank(two_ranks, tmp_path):
+    alone = run(make_recipe(*PHASES), tmp_path)
+    shared = two_ranks[1]["shared"]
+    assert len(alone.reports) == len(shared) == 5
+    for mine, theirs in zip(alone.reports, shared, strict=True):
+        assert (theirs["num_clips"], theirs["num_tokens"]) == (mine.num_clips, mine.num_tokens)
+        assert theirs["loss"] == pytest.approx(mine.loss, abs=1e-5)
+        assert theirs["gradient_norm"] == pytest.approx(mine.gradient_norm, rel=1e-4)
 
 
 def test_one_rank_goes_on_from_the_checkpoint_of_two(two_ranks):

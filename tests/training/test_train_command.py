@@ -1,0 +1,171 @@
+"""``talk train`` and ``talk precompute`` from packed datasets to a model that opens again."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from tests.training.data.made_dataset import MadeClip, make_dataset
+from training.cli import app
+from training.errors import DataError, ModelError, SettingError
+from training.model.components import load_components
+from training.model.saved import load_spec
+
+FAST = (
+    "phases.*.sizes_px=[[64,64]]",
+    "phases.*.num_frames=[9]",
+    "phases.*.micro_batch=2",
+    "phases.*.face_height_ratio=0.0",
+    "run.log_every_steps=1",
+    "run.codec_clips=2",
+    "model.base.num_layers=1",
+    "model.base.num_heads=2",
+    "phases.align.steps=2",
+    "phases.hybrid.steps=2",
+)
+
+
+def _options(*overrides):
+    return [part for override in (*FAST, *overrides) for part in ("--set", override)]
+
+
+def _talk(*arguments):
+    torch.set_num_threads(1)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    clips = [MadeClip(number, num_frames=17) for number in range(6)]
+    return make_dataset(tmp_path_factory.mktemp("dataset"), clips)
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    """A run that stopped in its first phase and went on; its folder and what it said."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    train = ("train", "--recipe", "tiny", "--data", dataset, "--out", folder, *_options())
+    first = _talk(*train, "--stop-after", 1)
+    second = _talk(*train, "--resume")
+    return folder, first, second
+
+
+def test_a_run_goes_through_its_phases_and_says_how_it_fares(run):
+    _, first, second = run
+    assert "stopped; go on with --resume" in first and "4 steps, finished" in second
+    said = " ".join(second.split())
+    for word in ("loss", "face", "lips", "grad", "tokens/s", "clips/s", "data wait", "left"):
+        assert word in said
+    assert "phase hybrid" in said and "linear codec" in " ".join(first.split())
+    assert re.search(r"align 2/4 .* hybrid 4/4", said)
+
+
+def test_the_curves_are_there_for_tensorboard(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run[0] / "tensorboard")).Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"loss/all", "loss/face", "loss/lips", "gradient_norm", "speed/clips_per_s"} <= tags
+    assert [event.step for event in events.Scalars("loss/all")] == [1, 2, 3, 4]
+
+
+def test_the_model_that_came_of_it_opens_with_its_codec(run):
+    components = load_components(load_spec(run[0] / "model"))
+    assert any(a.o.weight.any() for a in components.transformer.audio_blocks.values())
+    picture = torch.zeros(1, 3, 5, 16, 16)
+    assert components.codec.encode(picture).shape == (1, 16, 2, 2, 2)
+
+
+def test_latents_made_beforehand_train_the_same_recipe(dataset, tmp_path):
+    said = _talk(
+        "precompute",
+        "--recipe",
+        "tiny",
+        "--data",
+        dataset,
+        "--out",
+        tmp_path / "latents",
+        *_options(),
+    )
+    assert "6 samples" in said
+    out = ("--out", tmp_path / "run")
+    said = _talk("train", "--recipe", "tiny", "--data", tmp_path / "latents", *out, *_options())
+    assert "4 steps, finished" in said and "fitting" not in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "said"),
+    [
+        (['phases.align.sources=[{where={"sync.confidence"={min=5}}}]'], DataError, "phase align"),
+        (["phases.*.sizes_px=[[60,64]]"], SettingError, "60 is no multiple of 16"),
+        (["phases.*.num_frames=[41]"], DataError, "41"),
+        (["run.context_parallel=2"], SettingError, "does not divide 1 ranks"),
+        (["optimizer.kind=adamw_8bit"], SettingError, "bitsandbytes"),
+        (["model.transformer_checkpoint=nowhere"], ModelError, "nowhere"),
+    ],
+)
+def test_bad_input_is_refused_before_the_first_step(dataset, tmp_path, overrides, error, said):
+    train = ("train", "--recipe", "tiny", "--data", dataset, "--out", tmp_path / "out")
+    with pytest.raises(error) as refused:
+        _talk(*train, *_options(*overrides))
+    assert said in str(refused.value)
+    assert not list(tmp_path.glob("out/checkpoints/step_*"))
+
+
+def test_too_few_clips_for_the_ranks_are_refused(dataset):
+    from training.recipe import load_recipe
+    from training.trainer.phase_data import open_phase
+    from training.trainer.world import World
+
+    recipe = load_recipe("tiny", FAST)
+    with pytest.raises(DataError, match=r"phase align: .*too few for 64 ranks"):
+        open_phase(recipe, recipe.phases[0], [dataset], World(torch.device("cpu"), 0, 64))
+
+
+def test_a_manifest_of_a_newer_schema_is_refused(dataset, tmp_path):
+    record = json.loads(Path(dataset).read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps({**record, "schema_version": 99}))
+    with pytest.raises(DataError, match="update talkreel"):
+        _talk("train", "--recipe", "tiny", "--data", tmp_path, "--out", tmp_path / "o", *_options())
+
+
+def test_an_incomplete_base_folder_is_refused(dataset, tmp_path):
+    from training.recipe import load_recipe
+    from training.trainer.launch import TrainingJob, run_recipe
+    from training.trainer.world import World
+
+    (tmp_path / "base" / "transformer").mkdir(parents=True)
+    base = ("model.base={kind='pretrained', repo='" + str(tmp_path / "base") + "'}",)
+    recipe = load_recipe("tiny", [*FAST[:6], *FAST[-2:], *base])
+    job = TrainingJob(recipe.resolved(), (dataset,), str(tmp_path / "out"))
+    with pytest.raises(ModelError, match=r"config\.json"):
+        run_recipe(recipe, job, World(torch.device("cpu")), Console(quiet=True))
+
+
+def test_help_is_quick_because_it_imports_no_torch():
+    code = (
+        "import sys, contextlib, training.cli as c\n"
+        "with contextlib.suppress(SystemExit): c.app(['train', '--help'])\n"
+        "assert not {'torch', 'diffusers', 'ray', 'transformers'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_refusal_is_one_line_and_exit_code_two(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "training.cli", "plan", "--recipe", "tinny"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0 and "did you mean 'tiny'" in done.stderr
