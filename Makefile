@@ -54,7 +54,8 @@ $(MODELS)/.installed: pyproject.toml models-constraints.txt
 
 models: $(MODELS)/.installed
 
-test-models: $(MODELS)/.installed
+test-models: $(MODELS)/.installed $(VENV)/.installed
+	$(BIN)/python -m pytest tests/curation/test_measure_later.py
 	$(MODELS)/bin/python -m pytest tests/stages/test_syncnet.py tests/stages/test_syncnet_stage.py \
 		tests/stages/test_embedding.py tests/stages/test_whisperx.py tests/stages/test_weights.py
 

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from curation.books import DeadLetter, read_table
-from curation.engine import Engine, InlineEngine
+from curation.engine import Engine, InlineEngine, SecondPool
 from curation.errors import RunError
 from curation.inputs import Source, identify
-from curation.pipeline import Pipeline, build_pipeline
+from curation.pipeline import Pipeline, build_pipeline, stages_elsewhere
 from curation.progress import Progress
 from curation.recipe import Recipe, override_recipe
 from curation.run import (
@@ -33,6 +33,7 @@ from manifests.records import ClipState
 from manifests.selection import change
 from manifests.selection import select as select_clips
 from manifests.storage import Folder
+from stages.environment import MODELS_PYTHON, models_python
 
 
 def run_all(
@@ -71,7 +72,10 @@ def run_all(
             if remark := stage.remark():
                 print(f"{stage.name}: {remark}", file=sys.stderr)
     sources = identify(uris)
-    with Progress(quiet=quiet) as progress, _engine(engine, num_workers, address) as workers:
+    with (
+        Progress(quiet=quiet) as progress,
+        _engine(engine, num_workers, address, pipeline) as workers,
+    ):
         progress.phase("measure")
         measure(folder, pipeline, sources, workers, progress, retry=retry)
         books = decide(folder, pipeline, sources)
@@ -186,7 +190,10 @@ def pack_again(
     if not folder.exists("clips.parquet"):
         raise RunError(f"{folder}: nothing is measured yet; call `curate run` first")
     pipeline = build_pipeline(recipe)
-    with Progress(quiet=quiet) as progress, _engine(engine, num_workers, address) as workers:
+    with (
+        Progress(quiet=quiet) as progress,
+        _engine(engine, num_workers, address, pipeline) as workers,
+    ):
         progress.phase("pack")
         work = pack(folder, pipeline, workers, progress)
     books = decide(folder, pipeline, identify_stored(folder))
@@ -212,14 +219,25 @@ def identify_stored(folder: Folder) -> list[Source]:
 
 
 @contextmanager
-def _engine(name: str, num_workers: int, address: str | None) -> Iterator[Engine]:
+def _engine(
+    name: str, num_workers: int, address: str | None, pipeline: Pipeline
+) -> Iterator[Engine]:
     engine: Engine
+    python = models_python()
     if name == "inline":
+        elsewhere = [stage.name for stage in stages_elsewhere(pipeline)]
+        if elsewhere:
+            raise RunError(
+                f"--engine inline: the packages of {', '.join(elsewhere)} are in {python} only; "
+                f"take --engine ray, or run everything there: {python} -m curation run ..."
+            )
         engine = InlineEngine()
     else:
         from curation.engine_ray import RayEngine
 
-        engine = RayEngine(num_workers, address)
+        second = SecondPool(python, pipeline.recipe.run.models_workers)
+        env_vars = {MODELS_PYTHON: python} if python else {}
+        engine = RayEngine(num_workers, address, second=second, env_vars=env_vars)
     try:
         yield engine
     finally:

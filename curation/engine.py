@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 
@@ -54,6 +54,32 @@ class Outcome:
     wall_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class HandOver:
+    """Result of a task that leaves the rest of an item to a second task.
+
+    Attributes:
+        payload: picklable argument of the second task.
+    """
+
+    payload: Any
+
+
+@dataclass(frozen=True)
+class SecondPool:
+    """Where a second task runs.
+
+    Attributes:
+        python: interpreter of its workers, on every machine of the cluster; it has the same minor
+            version and the same Ray as this one, which ``None`` names.
+        num_workers: worker processes; each takes a GPU where the cluster has one, and no CPU, as
+            the first pool has them all.
+    """
+
+    python: str | None = None
+    num_workers: int = 1
+
+
 class OpenTask(Protocol):
     """A task in a worker: what is heavy is loaded."""
 
@@ -72,12 +98,30 @@ class Task(Protocol):
 
 
 class Engine(Protocol):
-    """Applies a task to items."""
+    """Applies a task to items.
+
+    Attributes:
+        num_workers: worker processes.
+        has_gpu: workers of a second task get a GPU.
+    """
 
     num_workers: int
+    has_gpu: bool
 
-    def run(self, task: Task, items: Sequence[Item], deadline_s: float) -> Iterator[Outcome]:
-        """Yield one outcome for each item, as they come."""
+    def run(
+        self, task: Task, items: Sequence[Item], deadline_s: float, then: Task | None = None
+    ) -> Iterator[Outcome]:
+        """Yield one outcome for each item, as they come.
+
+        Args:
+            task: what is done to every item.
+            items: the items.
+            deadline_s: time for one item in one task.
+            then: goes on with the items whose result is a :class:`HandOver`.
+
+        Returns:
+            Outcomes, none of them with a :class:`HandOver`.
+        """
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -110,6 +154,21 @@ class Worker:
             return Outcome(item.key, failure=failure, wall_s=time.perf_counter() - began)
         return Outcome(item.key, result=result, wall_s=time.perf_counter() - began)
 
+    def go_on(self, outcome: Outcome, attempts: int = 1) -> Outcome:
+        """Go on with what a first task handed over; any other outcome stays as it is.
+
+        Args:
+            outcome: outcome of the first task.
+            attempts: number of this attempt, from 1.
+
+        Returns:
+            The outcome of both.
+        """
+        if not isinstance(outcome.result, HandOver):
+            return outcome
+        second = self.attempt(Item(outcome.key, outcome.result.payload), attempts)
+        return replace(second, wall_s=second.wall_s + outcome.wall_s)
+
     def close(self) -> None:
         """Free what the task loaded."""
         if self._open_task is not None:
@@ -123,15 +182,22 @@ class InlineEngine:
     """
 
     num_workers = 1
+    has_gpu = False
 
-    def run(self, task: Task, items: Sequence[Item], deadline_s: float) -> Iterator[Outcome]:
+    def run(
+        self, task: Task, items: Sequence[Item], deadline_s: float, then: Task | None = None
+    ) -> Iterator[Outcome]:
         """Yield one outcome for each item, in order; the deadline is not watched."""
         worker = Worker(task)
+        second = None if then is None else Worker(then)
         try:
             for item in items:
-                yield worker.attempt(item)
+                outcome = worker.attempt(item)
+                yield outcome if second is None else second.go_on(outcome)
         finally:
             worker.close()
+            if second is not None:
+                second.close()
 
     def close(self) -> None:
         """Nothing to leave."""

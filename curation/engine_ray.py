@@ -15,6 +15,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -23,7 +24,7 @@ from ray import cloudpickle
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import GetTimeoutError, RayError, WorkerCrashedError
 
-from curation.engine import Failure, Item, Outcome, Task, Worker
+from curation.engine import Failure, HandOver, Item, Outcome, SecondPool, Task, Worker
 from curation.errors import EngineError
 
 DEADLINE_EXIT_CODE = 79
@@ -48,13 +49,20 @@ class RayEngine:
         address: address of a running cluster; ``None`` starts a private one on this machine
             unless the process already runs inside a Ray job.
         cpus_per_worker: CPUs that a worker reserves.
+        second: where second tasks run.
+        env_vars: environment variables of every worker.
 
     Raises:
         EngineError: the cluster cannot be reached, or is too small for the plan.
     """
 
     def __init__(
-        self, num_workers: int = 0, address: str | None = None, cpus_per_worker: float = 1.0
+        self,
+        num_workers: int = 0,
+        address: str | None = None,
+        cpus_per_worker: float = 1.0,
+        second: SecondPool = SecondPool(),  # noqa: B008 - frozen
+        env_vars: dict[str, str] | None = None,
     ) -> None:
         self._owns_connection = _connect(address, num_workers)
         num_cpus = int(ray.cluster_resources().get("CPU", 0) // cpus_per_worker)
@@ -67,6 +75,9 @@ class RayEngine:
             )
         self.num_workers = num_workers or num_cpus
         self._cpus_per_worker = cpus_per_worker
+        self._env_vars = {**_WORKER_ENV, **(env_vars or {})}
+        self._second = second
+        self.has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
         context = DataContext.get_current()
         context.max_errored_blocks = -1
         context.actor_task_retry_on_errors = False
@@ -74,23 +85,27 @@ class RayEngine:
         context.print_on_execution_start = False
         context.log_internal_stack_trace_to_stdout = False
 
-    def run(self, task: Task, items: Sequence[Item], deadline_s: float) -> Iterator[Outcome]:
+    def run(
+        self, task: Task, items: Sequence[Item], deadline_s: float, then: Task | None = None
+    ) -> Iterator[Outcome]:
         """Yield one outcome for each item, as they come; see ``engine.Engine``."""
         for first in range(0, len(items), ITEMS_PER_WAVE):
             wave = items[first : first + ITEMS_PER_WAVE]
             left = {item.key: item for item in wave}
-            for outcome in self._main_pass(task, wave, deadline_s):
+            for outcome in self._main_pass(task, wave, deadline_s, then):
                 left.pop(outcome.key, None)
                 yield outcome
             for item in left.values():
-                yield self._alone(task, item, deadline_s)
+                yield self._alone(task, item, deadline_s, then)
 
     def close(self) -> None:
         """Leave the cluster; a private one ends. A connection made by others stays."""
         if self._owns_connection:
             ray.shutdown()
 
-    def _main_pass(self, task: Task, items: Sequence[Item], deadline_s: float) -> Iterator[Outcome]:
+    def _main_pass(
+        self, task: Task, items: Sequence[Item], deadline_s: float, then: Task | None
+    ) -> Iterator[Outcome]:
         rows = [{"item": pickle.dumps(item)} for item in items]
         source = ray.data.from_items(rows, override_num_blocks=len(rows))
         with warnings.catch_warnings():
@@ -103,9 +118,17 @@ class RayEngine:
                 batch_size=1,
                 num_cpus=self._cpus_per_worker,
                 compute=ActorPoolStrategy(size=min(self.num_workers, len(items))),
-                runtime_env={"env_vars": _WORKER_ENV},
+                runtime_env={"env_vars": self._env_vars},
                 ray_remote_args_fn=_actor_options,
             )
+            if then is not None:
+                dataset = dataset.map_batches(
+                    _second_worker(cloudpickle.dumps(then), deadline_s),
+                    batch_size=1,
+                    compute=ActorPoolStrategy(size=min(self._second.num_workers, len(items))),
+                    ray_remote_args_fn=_actor_options,
+                    **self._second_options(),
+                )
         try:
             for row in dataset.iter_rows():
                 yield pickle.loads(row["outcome"])
@@ -114,8 +137,28 @@ class RayEngine:
             if not isinstance(error, WorkerCrashedError) and "died" not in str(error):
                 raise EngineError(f"Ray stopped the run: {error}") from error
 
-    def _alone(self, task: Task, item: Item, deadline_s: float) -> Outcome:
-        reference = _work_alone.options(num_cpus=self._cpus_per_worker).remote(
+    def _second_options(self) -> dict[str, Any]:
+        """Ray's options for workers of a second task."""
+        environment: dict[str, Any] = {"env_vars": self._env_vars}
+        if self._second.python is not None:
+            environment["py_executable"] = self._second.python
+        return {"num_cpus": 0, "num_gpus": int(self.has_gpu), "runtime_env": environment}
+
+    def _alone(self, task: Task, item: Item, deadline_s: float, then: Task | None) -> Outcome:
+        options = {
+            "num_cpus": self._cpus_per_worker,
+            "runtime_env": {"env_vars": self._env_vars},
+        }
+        outcome = self._attempt_alone(task, item, deadline_s, options)
+        if then is None or not isinstance(outcome.result, HandOver):
+            return outcome
+        rest = Item(item.key, outcome.result.payload)
+        return self._attempt_alone(then, rest, deadline_s, self._second_options())
+
+    def _attempt_alone(
+        self, task: Task, item: Item, deadline_s: float, options: dict[str, Any]
+    ) -> Outcome:
+        reference = _work_alone.options(**options).remote(
             cloudpickle.dumps(task), pickle.dumps(item)
         )
         try:
@@ -142,19 +185,42 @@ def _pool_worker(task: bytes, deadline_s: float) -> type:
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
             item: Item = pickle.loads(batch["item"][0])
-            watchdog = threading.Timer(deadline_s, os._exit, (DEADLINE_EXIT_CODE,))
-            watchdog.daemon = True
-            watchdog.start()
-            try:
+            with _watchdog(deadline_s):
                 outcome = self._worker.attempt(item)
-            finally:
-                watchdog.cancel()
             return {"outcome": [pickle.dumps(outcome)]}
 
     return PoolWorker
 
 
-@ray.remote(max_retries=0, max_calls=1, runtime_env={"env_vars": _WORKER_ENV})
+def _second_worker(task: bytes, deadline_s: float) -> type:
+    """Make the class of the actors that go on with what the first pool handed over."""
+
+    class SecondPoolWorker:
+        def __init__(self) -> None:
+            self._worker = Worker(pickle.loads(task))
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            first: Outcome = pickle.loads(batch["outcome"][0])
+            with _watchdog(deadline_s):
+                outcome = self._worker.go_on(first)
+            return {"outcome": [pickle.dumps(outcome)]}
+
+    return SecondPoolWorker
+
+
+@contextmanager
+def _watchdog(deadline_s: float) -> Iterator[None]:
+    """End the process if what is done within takes too long."""
+    timer = threading.Timer(deadline_s, os._exit, (DEADLINE_EXIT_CODE,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@ray.remote(max_retries=0, max_calls=1)
 def _work_alone(task: bytes, item: bytes) -> bytes:
     worker = Worker(pickle.loads(task))
     try:

@@ -7,39 +7,30 @@ ends in a typed rejection; what nobody foresaw goes up to the worker boundary.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import pyarrow as pa
-
+from curation.clip_rows import ROW_EVIDENCE, ClipRows, StageClock
+from curation.engine import HandOver
 from curation.inputs import Source
-from curation.pack import encode_flac
 from curation.pipeline import Pipeline, build_pipeline
 from curation.recipe import Recipe
-from manifests.gates import judge
 from manifests.ledger import Commit, CommitHeader, Ledger
-from manifests.measurement import values_of
 from manifests.reasons import Reason
-from manifests.records import EVIDENCE_COLUMNS, Clip, ClipState, SourceState, clip_schema
+from manifests.records import Clip, ClipState, SourceState
 from manifests.storage import Folder
 from stages.clips import CutLosses, cut_clips
-from stages.contract import ClipView, Evidence, Stage
+from stages.contract import ClipView, Evidence
 from stages.decode import DecodeCount, decode_frames
 from stages.errors import MediaError
-from stages.face_track import FaceTracks, pack_track
+from stages.face_track import FaceTracks
 from stages.faces import presence
 from stages.facts import SourceFacts, facts_to_json
 from stages.picture_records import PictureTrace
 from stages.probe import probe
 from stages.shots import ShotList
 from stages.speech import Voice
-
-SOUND_MARGIN_S = 1.0
-"""Sound kept before and after a clip, so that packing can shift it."""
 
 
 @dataclass(frozen=True)
@@ -78,69 +69,88 @@ class Measured:
     duration_s: float = 0.0
 
 
-@dataclass
-class _Clock:
-    """CPU seconds by stage."""
+@dataclass(frozen=True)
+class Half:
+    """A unit that the first task has measured and the second goes on with.
 
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    Attributes:
+        unit: the unit.
+        header: header of its commit, as far as it is known.
+        views: its clips with what was measured.
+    """
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        began = time.process_time()
-        yield
-        self.seconds[name] += time.process_time() - began
+    unit: Unit
+    header: CommitHeader
+    views: list[ClipView]
 
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """Measures units; see ``engine.Task``."""
+    """Measures units; see ``engine.Task``.
+
+    Attributes:
+        run: run directory.
+        recipe: the recipe.
+        later: stages that a second task measures, in an environment of their own.
+    """
 
     run: Folder
     recipe: Recipe
+    later: frozenset[str] = frozenset()
 
     def open(self) -> Measurer:
-        """Load the models of all stages."""
-        return Measurer(self.run, build_pipeline(self.recipe))
+        """Load the models of its stages."""
+        return Measurer(self.run, build_pipeline(self.recipe), self.later)
 
 
 class Measurer:
-    """All stages in one worker, set up once."""
+    """The stages of one worker, set up once.
 
-    def __init__(self, run: Folder, pipeline: Pipeline) -> None:
+    Args:
+        run: run directory.
+        pipeline: the pipeline.
+        later: stages that a second task measures (:mod:`curation.measure_later`).
+    """
+
+    def __init__(
+        self, run: Folder, pipeline: Pipeline, later: frozenset[str] = frozenset()
+    ) -> None:
         import cv2
 
         cv2.setNumThreads(1)
         self._ledger = Ledger(run)
         self._pipeline = pipeline
+        self._rows = ClipRows(pipeline)
         self._fingerprints = pipeline.fingerprints()
-        for stage in pipeline.stages:
+        self._stages = [stage for stage in pipeline.stages if stage.name not in later]
+        self._later = [stage for stage in pipeline.stages if stage.name in later]
+        for stage in self._stages:
             stage.setup()
 
     def close(self) -> None:
         """Free all models."""
-        for stage in self._pipeline.stages:
+        for stage in self._stages:
             stage.close()
 
-    def __call__(self, unit: Unit) -> Measured:
-        """Measure one unit and commit it."""
+    def __call__(self, unit: Unit) -> Measured | HandOver:
+        """Measure one unit and commit it, or hand it over to the second task."""
         try:
             facts = self._probe(unit.source)
             num_segments = unit.num_segments or self._num_segments(facts)
             if num_segments > 1 and not unit.num_segments:
                 return Measured(unit, num_segments)
-            commit = self._measure(unit, facts, max(1, num_segments))
+            header, views = self._measure(unit, facts, max(1, num_segments))
         except MediaError as error:
-            commit = self._rejected(unit, error)
-        self._ledger.write(commit)
-        passed_s = self._passed_seconds(commit.clips)
-        return Measured(
-            unit,
-            max(1, unit.num_segments),
-            num_clips=commit.clips.num_rows,
-            num_passed=len(passed_s),
-            passed_s=sum(passed_s),
-            duration_s=commit.header.duration_s,
-        )
+            header, views = self._rejected(unit, error), []
+        if any(not self._rows.is_refused(view) for view in views) and self._later:
+            return HandOver(Half(unit, header, self._trimmed(views)))
+        return finish(unit, self._rows.commit(header, views), self._ledger)
+
+    def _trimmed(self, views: list[ClipView]) -> list[ClipView]:
+        """The clips with nothing but what the second task reads."""
+        wanted = {*ROW_EVIDENCE, *(need for stage in self._later for need in stage.needs)}
+        evidence = views[0].evidence.only(wanted)
+        return [ClipView(view.clip, evidence, view.measurements) for view in views]
 
     def _probe(self, source: Source) -> SourceFacts:
         settings = self._pipeline.recipe.stages["probe"]
@@ -152,8 +162,10 @@ class Measurer:
             return 1
         return round(facts.duration_s / segment_s)
 
-    def _measure(self, unit: Unit, facts: SourceFacts, num_segments: int) -> Commit:
-        clock = _Clock()
+    def _measure(
+        self, unit: Unit, facts: SourceFacts, num_segments: int
+    ) -> tuple[CommitHeader, list[ClipView]]:
+        clock = StageClock()
         count = DecodeCount()
         start, end = segment_bounds(facts, unit.segment, num_segments)
         evidence = Evidence(facts, start=start, end=end)
@@ -168,23 +180,21 @@ class Measurer:
         }
         voice = evidence.get(Voice)
         if not voice.segments and not self._pipeline.recipe.clips.whole_files:
-            return self._commit(
-                CommitHeader(
-                    **header,
-                    state=SourceState.REJECTED,
-                    reason=Reason.NO_SPEECH,
-                    detail="no voice is heard",
-                    duration_s=_length_s(facts, start, end),
-                    lost_s={Reason.NO_SPEECH: _length_s(facts, start, end)},
-                    stage_s=dict(clock.seconds),
-                ),
-                [],
+            refused = CommitHeader(
+                **header,
+                state=SourceState.REJECTED,
+                reason=Reason.NO_SPEECH,
+                detail="no voice is heard",
+                duration_s=_length_s(facts, start, end),
+                lost_s={Reason.NO_SPEECH: _length_s(facts, start, end)},
+                stage_s=dict(clock.seconds),
             )
+            return refused, []
         self._decode(evidence, count, clock)
         views, losses = self._cut(evidence)
-        for stage in self._pipeline.stages:
+        for stage in self._stages:
             with clock.timed(stage.name):
-                self._apply(stage, views)
+                self._rows.measure(stage, views)
         header |= {
             "duration_s": losses.total_s,
             "num_passes": count.num_passes,
@@ -199,25 +209,26 @@ class Measurer:
             detail = (
                 f"no clip: {', '.join(f'{k} {v:.1f} s' for k, v in losses.by_reason().items())}"
             )
-            return self._commit(
-                CommitHeader(**header, state=SourceState.REJECTED, reason=reason, detail=detail), []
+            return (
+                CommitHeader(**header, state=SourceState.REJECTED, reason=reason, detail=detail),
+                [],
             )
-        return self._commit(CommitHeader(**header, state=SourceState.DONE), views)
+        return CommitHeader(**header, state=SourceState.DONE), views
 
-    def _examine(self, evidence: Evidence, clock: _Clock) -> None:
+    def _examine(self, evidence: Evidence, clock: StageClock) -> None:
         """Let every stage look at the source that needs nothing but what is there."""
-        for stage in self._pipeline.stages:
+        for stage in self._stages:
             if all(evidence.has(need) for need in stage.needs if need is not SourceFacts):
                 with clock.timed(stage.name):
                     record = stage.examine(evidence)
                 if record is not None:
                     evidence.put(record)
 
-    def _decode(self, evidence: Evidence, count: DecodeCount, clock: _Clock) -> None:
+    def _decode(self, evidence: Evidence, count: DecodeCount, clock: StageClock) -> None:
         """The single decode: every observer sees every frame."""
         observers = [
             (stage.name, observer)
-            for stage in self._pipeline.stages
+            for stage in self._stages
             if (observer := stage.observer(evidence.facts)) is not None
         ]
         frames = decode_frames(evidence.facts, count, start=evidence.start, end=evidence.end)
@@ -259,64 +270,8 @@ class Measurer:
         views = [ClipView(Clip(facts.source_id, cut.span, cut.track), evidence) for cut in spans]
         return sorted(views, key=lambda v: (v.clip.span.start, v.clip.track)), losses
 
-    def _apply(self, stage: Stage[Any], views: list[ClipView]) -> None:
-        """Measure the clips; a costly stage is spared those that a gate already refuses."""
-        if stage.measurement is None or not views:
-            return
-        chosen = [view for view in views if not stage.costly or not self._is_refused(view)]
-        for view, record in zip(chosen, stage.measure(chosen), strict=True):
-            view.measurements[type(record)] = record
-
-    def _is_refused(self, view: ClipView) -> bool:
-        values, names = self._values(view)
-        return judge(values, self._pipeline.gates, names).state is ClipState.REJECTED
-
-    def _values(self, view: ClipView) -> tuple[dict[str, Any], list[str]]:
-        values: dict[str, Any] = {}
-        names = []
-        for stage in self._pipeline.stages:
-            record = view.measurements.get(stage.measurement) if stage.measurement else None
-            if record is not None:
-                values |= values_of(record, stage.name)
-                names.append(stage.name)
-        return values, names
-
-    def _commit(self, header: CommitHeader, views: list[ClipView]) -> Commit:
-        schema = clip_schema(self._pipeline.fields, EVIDENCE_COLUMNS)
-        rows = [self._row(view, header.uri) for view in views]
-        return Commit(header, pa.Table.from_pylist(rows, schema=schema))
-
-    def _row(self, view: ClipView, uri: str) -> dict[str, Any]:
-        values, names = self._values(view)
-        clip, span, evidence = view.clip, view.clip.span, view.evidence
-        rules = self._pipeline.rules()
-        verdict = judge(values, rules.gates, names, rules.stages)
-        start_s = span.start_s - SOUND_MARGIN_S
-        pcm = evidence.get(Voice).pcm
-        track = next(t for t in evidence.get(FaceTracks).tracks if t.number == clip.track)
-        first_sample_s = float(pcm.start_time) + pcm.index(start_s) / pcm.sample_rate_hz
-        return {
-            "clip_id": clip.clip_id,
-            "source_id": clip.source_id,
-            "uri": uri,
-            "track": clip.track,
-            "start_pts": span.start,
-            "end_pts": span.end,
-            "time_base_num": span.time_base.numerator,
-            "time_base_den": span.time_base.denominator,
-            "start_s": span.start_s,
-            "duration_s": span.duration_s,
-            "state": str(verdict.state),
-            "failed_gates": [{**vars(gate), "reason": str(gate.reason)} for gate in verdict.failed],
-            "measured_stages": names,
-            **values,
-            "audio_flac": encode_flac(pcm.slice(start_s, span.end_s + SOUND_MARGIN_S)),
-            "audio_start_s": first_sample_s,
-            "face_track_npz": pack_track(track.within(span)),
-        }
-
-    def _rejected(self, unit: Unit, error: MediaError) -> Commit:
-        header = CommitHeader(
+    def _rejected(self, unit: Unit, error: MediaError) -> CommitHeader:
+        return CommitHeader(
             source_id=unit.source.source_id,
             uri=unit.source.uri,
             state=SourceState.REJECTED,
@@ -328,11 +283,30 @@ class Measurer:
             num_segments=max(1, unit.num_segments),
             segment=unit.segment,
         )
-        return self._commit(header, [])
 
-    def _passed_seconds(self, clips: pa.Table) -> list[float]:
-        rows = clips.select(["state", "duration_s"]).to_pylist()
-        return [row["duration_s"] for row in rows if row["state"] == ClipState.KEPT]
+
+def finish(unit: Unit, commit: Commit, ledger: Ledger) -> Measured:
+    """Write the commit of a unit, the last thing that is done to it, and sum it up.
+
+    Args:
+        unit: the unit.
+        commit: its commit.
+        ledger: where it is written.
+
+    Returns:
+        What the worker reports.
+    """
+    ledger.write(commit)
+    rows = commit.clips.select(["state", "duration_s"]).to_pylist()
+    passed_s = [row["duration_s"] for row in rows if row["state"] == ClipState.KEPT]
+    return Measured(
+        unit,
+        max(1, unit.num_segments),
+        num_clips=commit.clips.num_rows,
+        num_passed=len(passed_s),
+        passed_s=sum(passed_s),
+        duration_s=commit.header.duration_s,
+    )
 
 
 def segment_bounds(
@@ -367,4 +341,4 @@ def _length_s(facts: SourceFacts, start: Fraction | None, end: Fraction | None) 
     return max(0.0, (facts.duration_s or 0.0) - float(first - facts.video.start_time))
 
 
-__all__ = ["MeasureTask", "Measured", "Measurer", "Unit", "segment_bounds"]
+__all__ = ["Half", "MeasureTask", "Measured", "Measurer", "Unit", "finish", "segment_bounds"]

@@ -13,6 +13,7 @@ from manifests.gates import Gate, gates_of
 from manifests.measurement import Field
 from manifests.selection import Rules
 from stages.contract import Stage
+from stages.environment import absent_packages
 from stages.facts import SourceFacts
 from stages.registry import STAGES
 
@@ -81,6 +82,25 @@ def build_pipeline(recipe: Recipe) -> Pipeline:
     )
     check_needs(stages)
     return Pipeline(recipe, tuple(stages), gates_of(recipe.gates, recipe.fields))
+
+
+def stages_elsewhere(pipeline: Pipeline, *, has_gpu: bool = False) -> list[Stage[Any]]:
+    """Stages that are left to a second task.
+
+    Args:
+        pipeline: the pipeline.
+        has_gpu: the workers of a second task have a GPU; then all stages with a large network go
+            there.
+
+    Returns:
+        The stages whose packages are not in this environment, or that want the GPU; none if
+        everything can run in one process.
+    """
+    return [
+        stage
+        for stage in pipeline.stages
+        if absent_packages(stage.packages) or (has_gpu and stage.packages)
+    ]
 
 
 def without_idle(stages: Sequence[Stage[Any]]) -> list[Stage[Any]]:

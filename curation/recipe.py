@@ -57,11 +57,13 @@ class RunSettings(Settings):
         segment_s: sources longer than one and a half of this are measured in segments.
         deadline_s: a unit of work that takes longer is ended and counted dead.
         max_dead_ratio: share of dead inputs above which a run ends with exit code 1.
+        models_workers: worker processes in the environment of the model stages, if that is another.
     """
 
     segment_s: float = Setting(300.0, ge=1)
     deadline_s: float = Setting(3600.0, gt=0)
     max_dead_ratio: float = Setting(0.0, ge=0, le=1)
+    models_workers: int = Setting(1, ge=1)
 
 
 class Recipe(BaseModel):

@@ -32,9 +32,10 @@ from curation.engine import Engine, Item, Outcome
 from curation.errors import RunError
 from curation.inputs import Source
 from curation.measure import Measured, MeasureTask, Unit
+from curation.measure_later import LaterTask
 from curation.pack import PACKED, SHARDS, PackTask, ShardPlan, plan_shards, read_packed
 from curation.packed_transcript import packed_transcript
-from curation.pipeline import Pipeline
+from curation.pipeline import Pipeline, stages_elsewhere
 from curation.progress import Progress
 from manifests.dataset import CLIPS_NAME, MANIFEST_NAME, DatasetManifest, ShardEntry
 from manifests.errors import ManifestError
@@ -149,14 +150,17 @@ def measure(
     units = [Unit(source) for source in todo]
     for source in todo:
         ledger.forget(source.source_id, is_valid)
-    task = MeasureTask(folder, pipeline.recipe)
+    elsewhere = stages_elsewhere(pipeline, has_gpu=engine.has_gpu)
+    later = frozenset(stage.name for stage in elsewhere)
+    task = MeasureTask(folder, pipeline.recipe, later)
+    then = LaterTask(folder, pipeline.recipe, later) if later else None
     while units:
         # Longest first, so that no giant starts when everybody else has finished.
         units.sort(key=lambda unit: (-unit.source.num_bytes, unit.source.source_id, unit.segment))
         items = [Item(f"{unit.source.source_id}.{unit.segment}", unit) for unit in units]
         by_key = dict(zip((item.key for item in items), units, strict=True))
         units = []
-        for outcome in engine.run(task, items, pipeline.recipe.run.deadline_s):
+        for outcome in engine.run(task, items, pipeline.recipe.run.deadline_s, then):
             unit = by_key[outcome.key]
             if outcome.failure is not None:
                 dead[unit.source.source_id] = _letter(outcome, unit.source, "measure")

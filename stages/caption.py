@@ -29,6 +29,7 @@ from stages.key_frames import KeyFrames, decode_jpeg, encode_jpeg
 from stages.picture_records import PictureMeasurement
 from stages.speech import SpeechMeasurement
 
+VLM_PACKAGES = ("torch", "torchvision", "transformers")
 _JPEG_QUALITY = 90
 
 
@@ -73,6 +74,8 @@ class CaptionStage(Stage[CaptionSettings]):
         if settings.backend != "composed":
             self.costly = True
             self.needs = (*CaptionStage.needs, KeyFrames)
+        if settings.backend == "vlm":
+            self.packages = VLM_PACKAGES
         if settings.backend == "vlm" and settings.device == "cuda":
             self.resources = Resources(num_gpus=1.0)
 
@@ -94,7 +97,7 @@ class CaptionStage(Stage[CaptionSettings]):
         model = self.settings.model
         has_model = Path(model).is_dir() or is_downloaded(model, self.settings.revision)
         parts = [
-            lacks(("torch", "torchvision", "transformers"), (), "`make models`"),
+            lacks(VLM_PACKAGES, (), "`make models`"),
             None if has_model else f"{model} is not on this machine (`hf download {model}`)",
         ]
         return "; ".join(part for part in parts if part) or None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -58,13 +58,11 @@ class Resources:
         num_cpus: processor cores.
         num_gpus: share of a GPU, 0 for none.
         memory_gib: peak memory of the process.
-        environment: name of the Python environment, ``default`` or ``models``.
     """
 
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     memory_gib: float = 1.2
-    environment: str = "default"
 
 
 class Observer(Protocol):
@@ -96,6 +94,11 @@ class Evidence:
     def put(self, record: Any) -> None:
         """Keep a record under its own type."""
         self._records[type(record)] = record
+
+    def only(self, wanted: Collection[type]) -> Evidence:
+        """The same source with nothing but records of some types."""
+        kept = {kind: record for kind, record in self._records.items() if kind in wanted}
+        return Evidence(self.facts, self.start, self.end, kept)
 
     def has(self, record_type: type) -> bool:
         """Tell whether a stage gave such a record."""
@@ -160,6 +163,8 @@ class Stage(ABC, Generic[SettingsT]):
         gives: evidence types that its observer or :meth:`examine` leaves for later stages.
         needs: evidence and measurement types it reads; may depend on the settings.
         resources: what one worker occupies; may depend on the settings.
+        packages: packages beyond those of every worker that it imports; may depend on the settings.
+            Where they are not in the workers' environment, the stage is measured in another.
         costly: measured only for clips that every earlier gate has let pass; may depend on the
             settings.
         on_demand: left out of a pipeline in which no other stage needs what it gives.
@@ -175,6 +180,7 @@ class Stage(ABC, Generic[SettingsT]):
     gives: ClassVar[tuple[type, ...]] = ()
     needs: tuple[type, ...] = ()
     resources: Resources = Resources()
+    packages: tuple[str, ...] = ()
     costly: bool = False
     on_demand: ClassVar[bool] = False
 

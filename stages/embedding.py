@@ -106,7 +106,7 @@ class EmbeddingStage(Stage[EmbeddingSettings]):
     settings_type = EmbeddingSettings
     measurement = EmbeddingMeasurement
     needs: tuple[type, ...] = (SourceFacts,)
-    resources = Resources(memory_gib=4.0, environment="models")
+    resources = Resources(memory_gib=4.0)
 
     def __init__(self, settings: EmbeddingSettings) -> None:
         super().__init__(settings)
@@ -118,7 +118,7 @@ class EmbeddingStage(Stage[EmbeddingSettings]):
             settings.backend == "auto" and self._missing is None
         )
         if self.is_used:
-            self.costly = True
+            self.costly, self.packages = True, PACKAGES
             self.needs = (*EmbeddingStage.needs, KeyFrames)
 
     def setup(self) -> None:

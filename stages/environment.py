@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import os
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from stages.weights_cache import digests, state_of
 from stages.weights_fetch import fetch
 
 INSTALL_TORCH = "pip install 'talkreel[train]'"
+
+MODELS_PYTHON = "TALKREEL_MODELS_PYTHON"
+"""Environment variable with the interpreter of the environment of the model stages. What is not in
+this process is looked for there; every worker of a run has the same value."""
 
 
 def check_weights(choice: str) -> str:
@@ -75,6 +81,18 @@ def weights_digest(choice: str) -> str:
     return _sha256(path, path.stat().st_mtime_ns)
 
 
+def models_python() -> str | None:
+    """Interpreter of the environment of the model stages; ``None`` if there is none."""
+    python = os.environ.get(MODELS_PYTHON)
+    # Not resolved: the interpreter of a virtual environment is a link that must stay one.
+    return str(Path(python).expanduser().absolute()) if python else None
+
+
+def absent_packages(packages: Iterable[str]) -> list[str]:
+    """Packages that this process cannot import; nothing is imported."""
+    return [name for name in packages if importlib.util.find_spec(name) is None]
+
+
 def lacks(packages: Iterable[str], weights: Iterable[str], how: str) -> str | None:
     """Say what a backend lacks on this machine, and how to get it.
 
@@ -87,7 +105,9 @@ def lacks(packages: Iterable[str], weights: Iterable[str], how: str) -> str | No
         One line, or ``None`` if everything is here.
     """
     parts = []
-    absent = [name for name in packages if importlib.util.find_spec(name) is None]
+    absent = absent_packages(packages)
+    if absent and (python := models_python()):
+        absent = [name for name in absent if name not in _packages_of(python, tuple(absent))]
     if absent:
         parts.append(f"{', '.join(absent)} is not in this environment ({how})")
     for choice in weights:
@@ -127,6 +147,22 @@ def torch_device(device: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@functools.cache
+def _packages_of(python: str, names: tuple[str, ...]) -> frozenset[str]:
+    """Which packages another interpreter could import."""
+    code = (
+        "import importlib.util, sys\n"
+        "print(*(n for n in sys.argv[1:] if importlib.util.find_spec(n) is not None))"
+    )
+    try:
+        asked = subprocess.run(
+            [python, "-c", code, *names], capture_output=True, text=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise StageError(f"{MODELS_PYTHON}={python}: no Python answers there: {error}") from error
+    return frozenset(asked.stdout.split())
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -122,7 +123,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
             settings.network == "auto" and self._missing is None
         )
         if self.uses_network:
-            self.costly = True
+            self.costly, self.packages = True, ("torch",)
             self.needs = (*SpeakerStage.needs, FaceCrops)
             self.resources = Resources(memory_gib=1.8)
 
@@ -179,12 +180,7 @@ class SpeakerStage(Stage[SpeakerSettings]):
         starts_s = window_starts_s(span.start_s, span.end_s, self.settings)
         length_s = min(self.settings.window_s, span.duration_s)
         step_s = min(self.settings.step_s, length_s)
-        confidence_WK = np.array(
-            [
-                [self._confidence(face, voice, span.time_base, at_s, length_s) for face in faces]
-                for at_s in starts_s.tolist()
-            ]
-        )
+        confidence_WK = self._confidences(faces, voice, span.time_base, starts_s, length_s)
         middles_s = (starts_s[1:] + starts_s[:-1] + length_s) / 2
         edges_s = [span.start_s, *middles_s.tolist(), span.end_s]
         voiced_W = np.array(
@@ -207,18 +203,36 @@ class SpeakerStage(Stage[SpeakerSettings]):
             **self._by_network(view, faces, own),
         )
 
-    def _confidence(
-        self, face: FaceTrack, voice: Voice, time_base: Any, start_s: float, length_s: float
-    ) -> float:
-        times_s = face.times_s(time_base)
-        first, last = np.searchsorted(times_s, [start_s, start_s + length_s])
-        if last - first < 2 or self._estimator is None:
-            return float("nan")
-        sound_start_s = start_s - self.settings.margin_s
-        sound = voice.pcm.slice(sound_start_s, start_s + length_s + self.settings.margin_s)
-        heard = SyncInput(face.landmarks_TPC[first:last], times_s[first:last], sound, sound_start_s)
-        (estimate,) = self._estimator.estimate([heard])
-        return float("nan") if estimate.confidence is None else estimate.confidence
+    def _confidences(
+        self,
+        faces: Sequence[FaceTrack],
+        voice: Voice,
+        time_base: Fraction,
+        starts_s: np.ndarray,
+        length_s: float,
+    ) -> np.ndarray:
+        """Confidence of every face in every window (W, K), all judged at once; NaN for unknown."""
+        confidence_WK = np.full((len(starts_s), len(faces)), np.nan)
+        places, inputs = [], []
+        for row, start_s in enumerate(starts_s.tolist()):
+            sound_start_s = start_s - self.settings.margin_s
+            sound = voice.pcm.slice(sound_start_s, start_s + length_s + self.settings.margin_s)
+            for column, face in enumerate(faces):
+                times_s = face.times_s(time_base)
+                first, last = np.searchsorted(times_s, [start_s, start_s + length_s])
+                if last - first < 2:
+                    continue
+                part = slice(int(first), int(last))
+                places.append((row, column))
+                inputs.append(
+                    SyncInput(face.landmarks_TPC[part], times_s[part], sound, sound_start_s)
+                )
+        if self._estimator is None or not inputs:
+            return confidence_WK
+        for place, estimate in zip(places, self._estimator.estimate(inputs), strict=True):
+            if estimate.confidence is not None:
+                confidence_WK[place] = estimate.confidence
+        return confidence_WK
 
     def _by_network(self, view: ClipView, faces: Sequence[FaceTrack], own: int) -> dict[str, Any]:
         if self._network is None:

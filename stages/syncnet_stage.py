@@ -93,7 +93,7 @@ class SyncNetStage(Stage[SyncNetSettings]):
             settings.backend == "auto" and self._missing is None
         )
         if self.is_used:
-            self.costly = True
+            self.costly, self.packages = True, ("torch",)
             self.needs = (*SyncNetStage.needs, FaceCrops)
 
     def setup(self) -> None:

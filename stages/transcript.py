@@ -139,7 +139,7 @@ class TranscriptStage(Stage[TranscriptSettings]):
         self._recogniser = self._choose()
         self.costly = self._recogniser is not None
         if self._recogniser == "whisperx":
-            self.resources = Resources(memory_gib=3.0, environment="models")
+            self.resources, self.packages = Resources(memory_gib=3.0), PACKAGES
 
     def setup(self) -> None:
         """Load Whisper, if it is to be used."""

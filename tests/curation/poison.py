@@ -5,6 +5,8 @@ import os
 import time
 from dataclasses import dataclass
 
+from curation.engine import HandOver
+
 
 @dataclass(frozen=True)
 class Poison:
@@ -26,3 +28,17 @@ class Poison:
         if payload == "hang":
             time.sleep(600)
         return payload * payload
+
+
+@dataclass(frozen=True)
+class Sort:
+    """Ends odd numbers and hands everything else over to a second task."""
+
+    def open(self):
+        return self
+
+    def close(self):
+        pass
+
+    def __call__(self, payload):
+        return "odd" if isinstance(payload, int) and payload % 2 else HandOver(payload)

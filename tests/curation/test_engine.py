@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from curation.engine import InlineEngine, Item
-from tests.curation.poison import Poison
+from curation.engine import InlineEngine, Item, SecondPool
+from tests.curation.poison import Poison, Sort
 
 ITEMS = [Item(str(n), n) for n in range(6)]
 
@@ -50,3 +50,32 @@ def test_ray_loses_only_the_rows_that_kill_their_worker(local_ray):
     assert causes["raise"] == "ValueError"
     assert causes["segfault"] == "WorkerDied"
     assert causes["hang"] in ("DeadlineExceeded", "WorkerDied")
+
+
+def chained(engine, items, deadline_s=60.0):
+    """Numbers are squared by the first task if they are odd, else by the second."""
+    found = list(engine.run(Sort(), items, deadline_s, Poison()))
+    assert sorted(outcome.key for outcome in found) == sorted(item.key for item in items)
+    return {outcome.key: outcome for outcome in found}
+
+
+def test_a_second_task_goes_on_with_what_the_first_hands_over():
+    found = chained(InlineEngine(), [*ITEMS, Item("bad", "raise")])
+    assert [found[str(n)].result for n in range(6)] == [0, "odd", 4, "odd", 16, "odd"]
+    assert (found["bad"].failure.cause, found["bad"].failure.attempts) == ("ValueError", 1)
+
+
+@pytest.mark.timeout(400)
+def test_a_second_pool_loses_only_the_rows_that_kill_its_workers(local_ray):
+    from ray import cloudpickle
+
+    from curation.engine_ray import RayEngine
+
+    cloudpickle.register_pickle_by_value(sys.modules["tests.curation.poison"])
+    engine = RayEngine(num_workers=2, second=SecondPool(sys.executable))
+    bad = ["raise", "segfault"]
+    found = chained(engine, [*ITEMS[:3], *(Item(name, name) for name in bad), *ITEMS[3:5]])
+    engine.close()
+    assert [found[str(n)].result for n in range(5)] == [0, "odd", 4, "odd", 16]
+    assert found["raise"].failure.cause == "ValueError"
+    assert found["segfault"].failure.cause == "WorkerDied"
