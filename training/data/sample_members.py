@@ -1,7 +1,7 @@
 """The members of one sample: one read of its stretch of the shard, taken apart by webdataset.
 
 The stretch of a sample is a tar by itself, so the ``webdataset`` package's own iterators read it,
-at any place and in any order; see ``docs/decisions/0007-samples-are-read-by-place.md``.
+at any place and in any order; see ``docs/decisions/0008-samples-are-read-by-place.md``.
 """
 
 from __future__ import annotations
