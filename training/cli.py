@@ -6,6 +6,7 @@ Options and messages only; torch and everything that needs it is imported by the
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,6 +56,14 @@ def train(
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray cluster for several workers.")
     ] = None,
+    preview_clips: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--preview-clip",
+            help="Video whose first frame and sound are rendered every "
+            "run.preview_every_steps steps; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Train by a recipe on datasets.
 
@@ -68,12 +77,26 @@ def train(
     console = Console()
     checked = load_recipe(recipe, overrides or ())
     job = TrainingJob(checked.resolved(), tuple(data), out, resume, stop_after)
+    make_preview = None
+    if preview_clips:
+        from training.previews import ClipPreviews
+        from training.trainer.assemble import trained_with
+
+        clips = tuple(str(clip.resolve()) for clip in preview_clips)
+        make_preview = ClipPreviews(clips, trained_with(checked.phases[-1]))
+        make_preview.check()
     if workers > 1 or address:
         import torch
 
-        run_with_ray(job, workers, use_gpu=torch.cuda.is_available(), address=address)
+        run_with_ray(
+            job,
+            workers,
+            use_gpu=torch.cuda.is_available(),
+            address=address,
+            make_preview=make_preview,
+        )
         return
-    result = run_here(job, console)
+    result = run_here(job, console, make_preview)
     state = "finished" if result.is_finished else "stopped; go on with --resume"
     console.print(f"{result.step} steps, {state}: {out}", highlight=False)
 
@@ -126,8 +149,6 @@ def precompute(
 
     Example: talk precompute --recipe tiny --data run/dataset/dataset.json --out latents
     """
-    from pathlib import Path
-
     from rich.console import Console
 
     from training.data.latent_making import PrecomputeSettings

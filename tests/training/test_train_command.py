@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests.training.data.made_dataset import MadeClip, make_dataset
 from training.cli import app
-from training.errors import DataError, ModelError, SettingError
+from training.errors import DataError, InputError, ModelError, SettingError
 from training.model.components import load_components
 from training.model.saved import load_spec
 
@@ -169,3 +171,52 @@ def test_a_refusal_is_one_line_and_exit_code_two(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0 and "did you mean 'tiny'" in done.stderr
+
+
+def test_preview_clips_are_rendered_with_sound_at_intervals(dataset, talking_mp4, tmp_path):
+    folder = tmp_path / "out"
+    steps = ("run.preview_every_steps=2", "phases.hybrid.steps=1")
+    train = ("train", "--recipe", "tiny", "--data", dataset, "--out", folder, *_options(*steps))
+    _talk(*train, "--preview-clip", talking_mp4)
+    (made,) = (folder / "previews").rglob("*.mp4")
+    assert made.relative_to(folder) == Path("previews/step_00000002/voice.mp4")
+    with av.open(str(made)) as container:
+        assert container.streams.video[0].width == 64
+        num_frames = sum(1 for _ in container.decode(video=0))
+        assert 25 <= num_frames <= 28  # as long as the sound, which AAC pads
+        assert container.streams.audio
+
+
+def test_a_preview_clip_without_sound_is_refused_before_the_first_step(dataset, tmp_path):
+    film = tmp_path / "mute.mp4"
+    _film(film, has_sound=False)
+    train = ("train", "--recipe", "tiny", "--data", dataset, "--out", tmp_path / "out", *_options())
+    with pytest.raises(InputError, match=r"mute\.mp4"):
+        _talk(*train, "--preview-clip", film)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def talking_mp4(tmp_path_factory):
+    path = tmp_path_factory.mktemp("preview") / "voice.mp4"
+    _film(path, has_sound=True)
+    return path
+
+
+def _film(path, *, has_sound):
+    """A second of a moving gradient, with a tone or without."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 128, 128, "yuv420p"
+        audio = container.add_stream("aac", rate=16_000, layout="mono") if has_sound else None
+        for number in range(25):
+            ramp = (np.arange(128) + 5 * number) % 256
+            picture = np.broadcast_to(ramp[None, :, None], (128, 128, 3)).astype(np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode())
+        if audio is not None:
+            tone = 0.3 * np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000)
+            frame = av.AudioFrame.from_ndarray(tone[None].astype(np.float32), "fltp", "mono")
+            frame.sample_rate = 16_000
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode())

@@ -6,7 +6,7 @@ model (`pipeline`) and options on a command line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -155,7 +155,7 @@ def generate_file(
     share = join_ranks()
     frames = pipeline.frames(wishes, settings.sampling(), share=share, watcher=watcher)
     encoding = _encoding(settings, Encoding())
-    return _written(frames, out, audio, wishes.fps, encoding, seed, notices)
+    return written(frames, out, audio, wishes.fps, encoding, seed, notices)
 
 
 def edit_file(
@@ -223,7 +223,7 @@ def edit_file(
     encoding = _encoding(settings, FAITHFUL)
     if source.pixel_format == Chroma.FULL.pixel_format:
         encoding = Encoding(encoding.crf, encoding.preset, Chroma.FULL)
-    return _written(frames, out, audio, source.fps, encoding, seed, notices)
+    return written(frames, out, audio, source.fps, encoding, seed, notices)
 
 
 def _recordings(
@@ -300,16 +300,30 @@ def _encoding(settings: GenerationSettings, usual: Encoding) -> Encoding:
     )
 
 
-def _written(
-    frames: Any,
+def written(
+    frames: Iterable[Any],
     out: str | Path,
     sound: Sequence[str | Path],
     fps: Fraction,
     encoding: Encoding,
-    seed: int,
-    notices: Notices,
+    seed: int = 0,
+    notices: Notices | None = None,
 ) -> Made:
-    """Write frames as they come; only the first of several processes writes."""
+    """Write frames as they come; only the first of several processes writes.
+
+    Args:
+        frames: arrays [H, W, 3] uint8 or PyAV's frames.
+        out: mp4 to write.
+        sound: files whose sound is heard in it.
+        fps: frames a second.
+        encoding: how it is encoded.
+        seed: of the noise, for the record.
+        notices: what was said of the inputs, for the record.
+
+    Returns:
+        The record.
+    """
+    notices = notices or Notices()
     writer: VideoWriter | None = None
     size, num_frames = Size(0, 0), 0
     try:
