@@ -86,9 +86,8 @@ def main() -> None:
         "adapted": _Step(ours, batch, {"audio_scope": options.scope}, options),
     }
     tokens = shape[0] * shape[1] // 2 * shape[2] // 2
-    print(
-        f"{options.size}, {tokens} tokens, {options.dtype}, {options.device}, {_counts(base, ours)}"
-    )
+    print(f"{options.size}, {tokens} tokens, {options.dtype}, {options.device}")
+    print(f"  trained: {options.train}; {_counts(base, ours)}")
     times = _run(steps, options.pairs, device)
     for name, seconds in times.items():
         print(f"  {name:<10} {statistics.median(seconds):8.3f} s a step")

@@ -9,6 +9,7 @@ Shape letters, here and in every file of training:
     F  video frames of a whole recording (features are made once for all of it)
     S  layer groups of an audio encoder
     V  video frames around one latent frame whose audio it may hear
+    M  audio tokens of one latent frame
     N  audio samples at 16 kHz
 
 ``h`` and ``w`` are latent height and width. Pixels are float in [-1, 1], RGB. Latents are

@@ -200,3 +200,13 @@ def test_the_first_block_cache_of_diffusers_takes_our_block():
     model.enable_cache(FirstBlockCacheConfig(threshold=0.0))
     assert model.is_cache_enabled
     model.disable_cache()
+
+
+def test_the_model_compiles_without_a_graph_break():
+    _, model = adapted("wan")
+    teach(model)
+    given = {**inputs(), "audio_BAKVSD": audio(), "audio_region_BAKhw": region()}
+    with torch.no_grad():
+        compiled = torch.compile(model, backend="eager", fullgraph=True)(**given)
+        torch.testing.assert_close(compiled, model(**given), rtol=1e-5, atol=1e-6)
+    torch._dynamo.reset()
