@@ -6,6 +6,8 @@ model (`pipeline`) and options on a command line.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -27,6 +29,7 @@ from training.generation.schedulers import chosen
 from training.generation.settings import GenerationSettings
 from training.generation.source_video import SourceVideo, rgb
 from training.generation.speed import apply
+from training.generation.streaming import latent_windows
 from training.generation.tracking import regions_of
 from training.generation.video_writer import FAITHFUL, Chroma, Encoding, VideoWriter, checked_out
 from training.generation.wishes import EditWishes, Wishes
@@ -155,7 +158,7 @@ def generate_file(
     share = join_ranks()
     frames = pipeline.frames(wishes, settings.sampling(), share=share, watcher=watcher)
     encoding = _encoding(settings, Encoding())
-    return written(frames, out, audio, wishes.fps, encoding, seed, notices)
+    return _recorded(written(frames, out, audio, wishes.fps, encoding, seed, notices), settings)
 
 
 def edit_file(
@@ -223,7 +226,20 @@ def edit_file(
     encoding = _encoding(settings, FAITHFUL)
     if source.pixel_format == Chroma.FULL.pixel_format:
         encoding = Encoding(encoding.crf, encoding.preset, Chroma.FULL)
-    return written(frames, out, audio, source.fps, encoding, seed, notices)
+    return _recorded(written(frames, out, audio, source.fps, encoding, seed, notices), settings)
+
+
+def _recorded(made: Made, settings: GenerationSettings) -> Made:
+    """Write beside the video how it was made; evaluation finds the seams of windows by it."""
+    if is_first_rank() and made.num_frames:
+        windows = latent_windows(math.ceil((made.num_frames - 1) / 4) + 1, settings.sampling())
+        record = made.as_dict() | {
+            "settings": settings.model_dump(mode="json"),
+            "latent_windows": windows,
+        }
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        Path(made.out).with_suffix(".json").write_text(text, encoding="utf-8")
+    return made
 
 
 def _recordings(

@@ -65,6 +65,25 @@ def plan_blocks(num_latents: int, sampling: Sampling) -> list[BlockSpan]:
     return spans
 
 
+def latent_windows(num_latents: int, sampling: Sampling) -> list[tuple[int, int]]:
+    """List the windows of the first step over all blocks, as [first, beyond the last] latent frame.
+
+    Args:
+        num_latents: K of the video.
+        sampling: length of window, overlap and block.
+
+    Returns:
+        The windows, in order.
+    """
+    found = []
+    for span in plan_blocks(num_latents, sampling):
+        plan = plan_windows(
+            span.stop - span.first, sampling.window_latents, sampling.overlap_latents
+        )
+        found += [(span.first + at, span.first + at + plan.length) for at in plan.starts]
+    return found
+
+
 def count_passes(num_latents: int, sampling: Sampling, sigmas: list[float], pinned: bool) -> int:
     """Count passes of the transformer, for the time that is left.
 

@@ -101,7 +101,11 @@ def test_from_text_alone_with_previews(folder, tmp_path):
     assert result.exit_code == 0, result.output
     assert frames_of(out).shape == (13, 32, 48, 3)
     assert Image.open(tmp_path / "talk.preview.png").size == (5 * 48, 32)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["talk.mp4", "talk.preview.png"]
+    made = ["talk.json", "talk.mp4", "talk.preview.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == made
+    record = json.loads((tmp_path / "talk.json").read_text())
+    assert record["num_frames"] == 13
+    assert record["latent_windows"] == [[0, 4]]
 
 
 def test_a_film_goes_on(folder, tmp_path):

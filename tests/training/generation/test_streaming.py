@@ -1,9 +1,12 @@
+import itertools
+
 import numpy as np
+import pytest
 import torch
 
 from tests.training.generation.tiny import sampling, tiny_pipeline, wishes
 from training.generation.schedulers import Solver, make_scheduler
-from training.generation.streaming import stream_frames, stream_latents
+from training.generation.streaming import latent_windows, stream_frames, stream_latents
 from training.generation.take import take_of
 from training.model.patch_codec import PatchCodec
 
@@ -55,3 +58,11 @@ def test_noise_depends_on_the_seed_and_not_on_blocks():
     generator = torch.Generator().manual_seed(5)
     drawn = [torch.randn(1, 16, 1, 4, 4, generator=generator) for _ in range(take.num_latents)]
     assert torch.equal(made[8], torch.cat(drawn, dim=2))
+
+
+@pytest.mark.parametrize("num_latents", [1, 4, 7, 8, 19, 40])
+def test_listed_windows_cover_the_video_and_overlap_their_neighbours(num_latents):
+    windows = latent_windows(num_latents, sampling(window_latents=5, overlap_latents=2))
+    assert {k for first, stop in windows for k in range(first, stop)} == set(range(num_latents))
+    for (_, stop), (first, _) in itertools.pairwise(windows):
+        assert first <= stop - 2
