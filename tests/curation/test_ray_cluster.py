@@ -41,6 +41,8 @@ def head(tmp_path_factory):
     command = [
         RAY, "start", "--head", f"--port={port}", f"--dashboard-port={dashboard}",
         f"--node-ip-address={LOCAL}", f"--dashboard-host={LOCAL}", "--num-cpus=2",
+        # The agent that takes jobs would want one port for all clusters of a machine.
+        f"--dashboard-agent-listen-port={free_port()}",
         f"--temp-dir={place}", "--disable-usage-stats", "--block",
     ]  # fmt: skip
     process = subprocess.Popen(

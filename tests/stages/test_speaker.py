@@ -104,7 +104,7 @@ class Told:
             inside |= (each.times_s >= first_s) & (each.times_s < last_s)
         confidence = NO + (YES - NO) * float(inside.mean())
         unknown = np.empty(0)
-        return SyncEstimate(0.0, confidence, None, None, None, unknown, unknown)
+        return SyncEstimate(0.0, confidence, None, None, None, None, unknown, unknown)
 
 
 def clip_with(num_faces: int, duration_s: float, *, has_voice: bool = True) -> ClipView:
