@@ -23,6 +23,7 @@ demo: $(VENV)/.installed
 	$(BIN)/talk train --recipe tiny --data $(DEMO)/run --out $(DEMO)/trained \
 		--set phases.align.steps=120 --set phases.hybrid.steps=40
 	$(BIN)/curate demo $(DEMO)/held-out --held-out
+	mkdir -p $(DEMO)/generated
 	$(BIN)/talk generate --model $(DEMO)/trained/model --audio $(DEMO)/held-out/held_out.mp4 \
 		--image $(DEMO)/held-out/portrait.png --prompt "A person talks to the camera." \
 		--steps 12 --out $(DEMO)/generated/held_out.mp4
