@@ -15,18 +15,19 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.installed
-	rm -rf $(DEMO)/run $(DEMO)/trained $(DEMO)/generated $(DEMO)/judged
+	rm -rf $(DEMO)/run $(DEMO)/latents $(DEMO)/trained $(DEMO)/generated $(DEMO)/judged
 	$(BIN)/curate demo $(DEMO)/footage
 	$(BIN)/curate run $(DEMO)/footage --out $(DEMO)/run --set pack.samples_per_shard=8
 	$(BIN)/shards verify $(DEMO)/run
 	$(BIN)/curate demo $(DEMO)/footage --check $(DEMO)/run
-	$(BIN)/talk train --recipe tiny --data $(DEMO)/run --out $(DEMO)/trained \
-		--set phases.align.steps=120 --set phases.hybrid.steps=40
+	$(BIN)/talk precompute --recipe tiny --data $(DEMO)/run --out $(DEMO)/latents --variants 16
+	$(BIN)/talk train --recipe tiny --data $(DEMO)/latents --out $(DEMO)/trained \
+		--set phases.align.steps=300 --set phases.hybrid.steps=100 --set run.log_every_steps=50
 	$(BIN)/curate demo $(DEMO)/held-out --held-out
 	mkdir -p $(DEMO)/generated
 	$(BIN)/talk generate --model $(DEMO)/trained/model --audio $(DEMO)/held-out/held_out.mp4 \
 		--image $(DEMO)/held-out/portrait.png --prompt "A person talks to the camera." \
-		--steps 12 --out $(DEMO)/generated/held_out.mp4
+		--steps 16 --guidance audio_only --audio-guidance 2 --out $(DEMO)/generated/held_out.mp4
 	$(BIN)/talk evaluate --generated $(DEMO)/generated --reference $(DEMO)/held-out \
 		--out $(DEMO)/judged
 	@echo "look at $(DEMO)/run/report/index.html, $(DEMO)/run/dataset and $(DEMO)/run/sources.parquet;"
