@@ -145,10 +145,9 @@ class RayEngine:
         return {"num_cpus": 0, "num_gpus": int(self.has_gpu), "runtime_env": environment}
 
     def _alone(self, task: Task, item: Item, deadline_s: float, then: Task | None) -> Outcome:
-        options = {
-            "num_cpus": self._cpus_per_worker,
-            "runtime_env": {"env_vars": self._env_vars},
-        }
+        # No CPU is asked for: the main pass's actors end when Ray gets around to it, and until then
+        # they may hold every CPU; only one item at a time is tried here.
+        options = {"num_cpus": 0, "runtime_env": {"env_vars": self._env_vars}}
         outcome = self._attempt_alone(task, item, deadline_s, options)
         if then is None or not isinstance(outcome.result, HandOver):
             return outcome

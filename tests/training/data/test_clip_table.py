@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from manifests.dataset import DatasetManifest
 from manifests.storage import Folder
 from tests.training.data.conftest import CLIPS
-from tests.training.data.made_dataset import MadeClip, make_dataset, make_members
+from tests.training.data.made_dataset import MadeClip, make_dataset
 from training.data.books import ReadWork
 from training.data.clip_table import open_clips
 from training.data.sample_members import read_members
@@ -30,11 +31,18 @@ def gated(**where: dict) -> tuple[Source, ...]:
 
 def test_every_sample_is_found_at_its_place_whatever_its_neighbours(dataset: str) -> None:
     clips = open_clips([dataset])
-    made = {clip.clip_id: make_members(clip) for clip in CLIPS}
-    assert set(clips.clip_ids.tolist()) == set(made)
+    packed: dict[str, dict[str, bytes]] = {}
+    for shard in (Path(dataset).parent / "shards").glob("*.tar"):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                key, _, ext = member.name.partition(".")
+                file = tar.extractfile(member)
+                assert file is not None
+                packed.setdefault(key, {})[ext] = file.read()
+    assert set(clips.clip_ids.tolist()) == set(packed) == {clip.clip_id for clip in CLIPS}
     for row in range(len(clips)):
         place = clips.place(row)
-        assert read_members(place, ReadWork()) == made[place.clip_id]
+        assert read_members(place, ReadWork()) == packed[place.clip_id]
 
 
 def test_datasets_on_object_storage_are_opened_alike(dataset: str) -> None:
