@@ -5,6 +5,7 @@ Not here: the loop itself (`loop.py`) and who starts it (`launch.py`).
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def make_parts(
         DataError: a phase's data cannot be trained on.
         ModelError: the base is wrong or incomplete.
     """
-    check_optimizer(recipe.optimizer, world.device)
+    check_optimizer(recipe.optimizer, world.device, world.size)
     if recipe.run.context_parallel > 1:
         for phase in recipe.phases:
             check_phase(phase, recipe.run.context_parallel)
@@ -78,10 +79,13 @@ def make_parts(
     components = Components(unused[0], **vars(encoders))
 
     def make_transformer() -> Any:
-        # The first phase takes the one that was loaded to see that it can be.
-        components.transformer = (
-            unused.pop() if unused else _transformer(recipe, spec, encoders, world)
-        )
+        # The first phase takes the one that was loaded to see that it can be; later ones let go of
+        # the one before, for two may not fit.
+        if unused:
+            return unused.pop()
+        del components.transformer
+        gc.collect()
+        components.transformer = _transformer(recipe, spec, encoders, world)
         return components.transformer
 
     def open_data(phase: Phase) -> EncodedPhase:

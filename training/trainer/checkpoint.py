@@ -64,8 +64,13 @@ class Checkpoints:
         world.barrier()
 
     def newest(self) -> Path | None:
-        """Return the newest whole checkpoint, ``None`` if there is none."""
-        return max(self.folder.glob("step_*"), default=None)
+        """Return the newest whole checkpoint, ``None`` if there is none; every rank calls it.
+
+        It is what the first rank sees: others may see a shared folder as it was a moment ago.
+        """
+        seen = max((place.name for place in self.folder.glob("step_*")), default=None)
+        name = self.world.gathered(seen)[0]
+        return None if name is None else self.folder / name
 
     def save(self, step: int, tensors: Mapping[str, Any], run: Mapping[str, Any]) -> None:
         """Begin to write a checkpoint; it is copied before this returns.
@@ -94,20 +99,30 @@ class Checkpoints:
     def poll(self) -> None:
         """Give a checkpoint that has been written its name; waits for nothing."""
         if self._pending is not None and self._pending.written.done():
-            self._close(self._pending)
-            self._pending = None
+            self.settle()
 
     def finish(self) -> None:
         """Wait until what is being written has its name, on every rank."""
-        if self._pending is not None:
-            self._pending.written.result()
-            self.poll()
+        self.settle()
         self.world.barrier()
+
+    def settle(self) -> None:
+        """Give what is being written its name, although the run may be over for an error."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._close(pending)
 
     def _close(self, pending: _Pending) -> None:
         # DCP's first rank writes `.metadata` after all ranks have written: done here is done
         # everywhere, and the others need not be asked.
-        pending.written.result()
+        try:
+            pending.written.result()
+        except dcp.api.CheckpointException as error:
+            first = next(iter(error.failures.values()))[0]
+            raise ModelError(
+                f"{pending.place}: could not be written: {first}; mend the storage and go on with "
+                "--resume from the checkpoint before it"
+            ) from error
         if not self.world.is_first:
             return
         if pending.place.exists():

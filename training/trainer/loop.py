@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from training.model.saved import SPEC_FILE
 from training.objective.curriculum import advance
 from training.recipe import Recipe
 from training.trainer.checkpoint import Checkpoints
@@ -98,7 +99,7 @@ def train(
     position = find_position(recipe, checkpoints, resume)
     progress = _progress(recipe, folder, world, console) if world.is_first else None
     run = _Run(recipe, parts, world, checkpoints, progress, position, stop_after)
-    is_exported = (folder / "model").is_dir()
+    is_exported = (folder / "model" / SPEC_FILE).is_file()  # it is written last
     try:
         while not (run.is_finished or run.has_to_stop):
             _run_phase(run)
@@ -106,6 +107,7 @@ def train(
         if run.is_finished and not is_exported:
             _export(run, folder / "model")
     finally:
+        checkpoints.settle()
         if progress:
             progress.close()
     return TrainingResult(position.step, run.is_finished, tuple(run.reports), checkpoints.newest())
@@ -204,7 +206,7 @@ def _export(run: _Run, place: Path) -> None:
         weights = dict(alive.transformer.named_parameters())
     if run.recipe.run.ema_decay > 0:
         weights |= alive.average.averages
-    state = gathered_state(weights)
+    state = gathered_state(weights, is_kept=run.world.is_first)
     if run.world.is_first:
         run.parts.export(alive.transformer, state, place)
     run.world.barrier()

@@ -13,13 +13,16 @@ from torch import nn
 
 from training.errors import SettingError
 
+_TABLE = "scale_shift_table"
+"""Wan's modulation tables, vectors in the shape [1, 6, D] (diffusers, ``transformer_wan.py``)."""
+
 
 class OptimizerSettings(BaseModel):
     """Settings of AdamW; learning rates are the phases' own.
 
     Attributes:
         kind: ``adamw`` is PyTorch's fused one; ``adamw_8bit`` is that of bitsandbytes, which keeps
-            its moments in 8 bits (Dettmers et al. 2021, arXiv 2110.02861) and needs a GPU.
+            its moments in 8 bits (Dettmers et al. 2021, arXiv 2110.02861), on one GPU.
         beta1: decay of the mean.
         beta2: decay of the variance.
         epsilon: added to the root of the variance.
@@ -37,12 +40,13 @@ class OptimizerSettings(BaseModel):
     max_gradient_norm: float = Field(default=1.0, gt=0)
 
 
-def check_optimizer(settings: OptimizerSettings, device: torch.device) -> None:
+def check_optimizer(settings: OptimizerSettings, device: torch.device, num_ranks: int) -> None:
     """Refuse an optimiser that cannot run here.
 
     Args:
         settings: what is asked for.
         device: where it would run.
+        num_ranks: that the parameters are spread over.
 
     Raises:
         SettingError: it cannot.
@@ -53,6 +57,12 @@ def check_optimizer(settings: OptimizerSettings, device: torch.device) -> None:
         raise SettingError(
             f"optimizer.kind = 'adamw_8bit' on {device.type}: needs a GPU and the bitsandbytes "
             "package; install it, or --set optimizer.kind=adamw"
+        )
+    if num_ranks > 1:
+        raise SettingError(
+            f"optimizer.kind = 'adamw_8bit' on {num_ranks} ranks: bitsandbytes reads memory that "
+            "is not its own where FSDP2 has sharded the parameters (its issue 1633); use "
+            "--set optimizer.kind=adamw, whose moments are spread over the ranks"
         )
 
 
@@ -69,12 +79,13 @@ def make_optimizer(
     Returns:
         The optimiser, without any moments yet.
     """
+    decays = {name: p.ndim >= 2 and not name.endswith(_TABLE) for name, p in parameters.items()}
     groups = [
         {
-            "params": [p for p in parameters.values() if p.ndim >= 2],
+            "params": [p for name, p in parameters.items() if decays[name]],
             "weight_decay": settings.weight_decay,
         },
-        {"params": [p for p in parameters.values() if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for name, p in parameters.items() if not decays[name]], "weight_decay": 0.0},
     ]
     arguments = {
         "lr": learning_rate,

@@ -22,9 +22,11 @@ def shard(transformer: nn.Module, world: World, precision: Precision) -> None:
     """Shard parameters, gradients and moments over all ranks (FSDP2); one rank: nothing to do.
 
     Each rank holds its share of every parameter in the parameter's own type, float32 for what
-    moves, and gathers one block at a time. With ``bf16`` blocks are gathered in bfloat16 and their
-    gradients summed in float32; what lies outside of blocks (embeddings of time, text and image,
-    the audio projector, the last projection) is small and gathered as it is.
+    moves, and gathers one block at a time. With ``bf16`` blocks that move are gathered in bfloat16
+    and their gradients summed in float32; frozen blocks, whose type is settled (`set_types`), and
+    what lies outside of blocks (embeddings of time, text and image, the audio projector, the last
+    projection), which is small, are gathered as they are. What a block is given keeps its type:
+    FSDP2 would else round rotary positions and the modulation, which Wan computes in float32.
 
     Args:
         transformer: after `set_trainable`, on its device.
@@ -34,10 +36,13 @@ def shard(transformer: nn.Module, world: World, precision: Precision) -> None:
     if world.size == 1:
         return
     mesh = init_device_mesh(world.device.type, (world.size,), mesh_dim_names=("shard",))
-    policy = MixedPrecisionPolicy()
-    if precision == "bf16":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    as_it_is = MixedPrecisionPolicy()
+    lower = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
     for block in _blocks(transformer):
+        moves = any(parameter.requires_grad for parameter in block.parameters())
+        policy = lower if moves and precision == "bf16" else as_it_is
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(transformer, mesh=mesh)
 

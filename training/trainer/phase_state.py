@@ -29,6 +29,7 @@ from training.trainer.weights import (
     initialise_state,
     optimizer_tensors,
     set_types,
+    take_over,
 )
 from training.trainer.world import World
 
@@ -45,6 +46,7 @@ class Position:
         saved_phase_index: phase whose weights the newest checkpoint has.
         num_averaged: updates of the moving average.
         checkpoint: the newest checkpoint.
+        saved_step: steps done when it was begun.
     """
 
     step: int = 0
@@ -54,6 +56,7 @@ class Position:
     saved_phase_index: int = 0
     num_averaged: int = 0
     checkpoint: Path | None = None
+    saved_step: int | None = None
 
 
 @dataclass
@@ -125,6 +128,7 @@ def find_position(recipe: Recipe, checkpoints: Checkpoints, resume: bool) -> Pos
         saved_phase_index=run["saved_phase_index"],
         num_averaged=run["num_averaged"],
         checkpoint=newest,
+        saved_step=run["step"],
     )
 
 
@@ -145,7 +149,8 @@ def set_up(recipe: Recipe, parts: Parts, position: Position, world: World) -> Li
     transformer = parts.make_transformer()
     transformer.train()
     set_trainable(transformer, phase.trainable)
-    set_types(transformer, recipe.run.precision)
+    moved = ever_moved(transformer, recipe.phases, index)
+    set_types(transformer, recipe.run.precision, moved)
     if recipe.run.recompute:
         recompute(transformer)
     if recipe.run.compile:
@@ -174,6 +179,8 @@ def _read_checkpoint(recipe: Recipe, alive: LivingPhase, position: Position, wor
         initialise_state(alive.optimizer, alive.moving)
         tensors["optimizer"] = optimizer_tensors(alive.optimizer, alive.moving)
     read_tensors(position.checkpoint, tensors, world)
+    if position.optimizer_saved:
+        take_over(alive.optimizer, alive.moving, tensors["optimizer"])
     alive.average.num_updates = position.num_averaged
     if position.data is not None:
         alive.data.load_state_dict(position.data)
@@ -182,12 +189,16 @@ def _read_checkpoint(recipe: Recipe, alive: LivingPhase, position: Position, wor
 def save(recipe: Recipe, alive: LivingPhase, position: Position, checkpoints: Checkpoints) -> None:
     """Begin a checkpoint; at the end of a phase it is the beginning of the next one.
 
+    One of this very step is not written again: it would have to make room for itself.
+
     Args:
         recipe: of the run.
         alive: the phase.
         position: where the run is; what the checkpoint has is noted in it.
         checkpoints: of the run's folder.
     """
+    if position.saved_step == position.step:
+        return
     is_over = position.curriculum.phase_index != alive.index
     tensors: dict[str, Any] = {"model": alive.saved, "average": alive.average.averages}
     has_moments = not is_over and position.curriculum.phase_step > 0
@@ -209,3 +220,4 @@ def save(recipe: Recipe, alive: LivingPhase, position: Position, checkpoints: Ch
         "seed": recipe.run.seed,
     }
     checkpoints.save(position.step, tensors, run)
+    position.saved_step = position.step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,20 +13,22 @@ from training.trainer.parallel import Precision
 from training.trainer.trainable import is_trainable
 
 
-def set_types(transformer: nn.Module, precision: Precision) -> None:
-    """Hold what moves in float32, and what does not in bfloat16.
+def set_types(transformer: nn.Module, precision: Precision, moved: Collection[str]) -> None:
+    """Hold what moves or ever moved in float32, and the rest in bfloat16.
 
-    AdamW's steps are smaller than bfloat16 can add. What the model itself keeps in float32 stays.
+    AdamW's steps are smaller than bfloat16 can add, and what an earlier phase learned is not
+    rounded away in one that leaves it alone. What the model itself keeps in float32 stays.
 
     Args:
         transformer: after `set_trainable`.
         precision: of the computation; ``fp32`` changes nothing.
+        moved: names of what moves in this phase or moved in one before.
     """
     if precision == "fp32":
         return
     kept = set(getattr(transformer, "_keep_in_fp32_modules", None) or ())
     for name, parameter in transformer.named_parameters():
-        if parameter.requires_grad:
+        if name in moved:
             parameter.data = parameter.data.float()
         elif kept.isdisjoint(name.split(".")):
             parameter.data = parameter.data.to(torch.bfloat16)
@@ -71,10 +73,40 @@ def initialise_state(optimizer: torch.optim.Optimizer, moving: Mapping[str, nn.P
         group["lr"] = rate
 
 
-def gathered_state(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return whole tensors in main memory, gathered from all ranks one by one."""
+def take_over(
+    optimizer: torch.optim.Optimizer,
+    moving: Mapping[str, nn.Parameter],
+    read: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Let the optimiser go on with what a checkpoint was read into.
+
+    Its tensors were read in place; what is a plain number, as bitsandbytes counts its steps, was
+    not and is put back.
+
+    Args:
+        optimizer: after `initialise_state`.
+        moving: what it moves, by name.
+        read: what `optimizer_tensors` gave, read from a checkpoint.
+    """
+    for name, parameter in moving.items():
+        optimizer.state[parameter].update(read[name])
+
+
+def gathered_state(
+    parameters: Mapping[str, torch.Tensor], *, is_kept: bool
+) -> dict[str, torch.Tensor]:
+    """Gather whole tensors into main memory, from all ranks, one by one; every rank calls it.
+
+    Args:
+        parameters: by name, sharded or whole.
+        is_kept: whether this rank wants them; the others only take part.
+
+    Returns:
+        The tensors; none where they are not wanted.
+    """
     state = {}
     for name, parameter in parameters.items():
         whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-        state[name] = whole.detach().to("cpu", copy=True)
+        if is_kept:
+            state[name] = whole.detach().to("cpu", copy=True)
     return state

@@ -143,11 +143,12 @@ def make_parts(recipe: Recipe, world: World, **data: int) -> Parts:
 
 
 def with_open_adapter(recipe: Recipe):
-    """The transformer; its zero outputs are moved a little, so that every gradient is there."""
+    """The transformer; its zero outputs are moved, so that every gradient is there and counts."""
     transformer = load_transformer_of(recipe.model, **SIZES)
+    zeros = [attention.o.weight for attention in transformer.audio_blocks.values()]
     with torch.no_grad():
-        for attention in transformer.audio_blocks.values():
-            attention.o.weight.add_(0.02)
+        for number, weight in enumerate([*zeros, transformer.proj_out.weight]):
+            weight.normal_(std=0.2, generator=generator_of("open", number))
     return transformer
 
 

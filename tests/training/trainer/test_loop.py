@@ -1,14 +1,16 @@
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-from tests.training.trainer.doubles import make_recipe, run
+from tests.training.trainer.doubles import MadeData, make_parts, make_recipe, run
 from training.errors import DivergedError, ModelError, SettingError
-from training.trainer.checkpoint import read_run
+from training.trainer.checkpoint import read_run, read_tensors
+from training.trainer.loop import train
+from training.trainer.world import World
 
 
 def _tensors(checkpoint, tmp_path):
@@ -92,6 +94,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_move_and_names_the_c
     recipe = make_recipe({"steps": 6}, run={"checkpoint_every_steps": 1})
     with pytest.raises(DivergedError, match=r"step 3: loss is nan, from clips clip7;"):
         run(recipe, tmp_path / "spoilt", spoil=3)
+    # The checkpoint that was being written is there all the same.
+    assert (tmp_path / "spoilt" / "checkpoints" / "step_00000003").is_dir()
     # What the last checkpoint before it holds is what an unspoilt run has there.
     whole = run(recipe, tmp_path / "whole", stop_after=3)
     resumed = run(recipe, tmp_path / "spoilt", stop_after=3, resume=True)
@@ -107,10 +111,6 @@ def test_clips_that_only_keep_ranks_in_step_do_not_count(tmp_path):
 
 
 def test_the_loss_falls_where_there_is_something_to_learn(tmp_path):
-    from tests.training.trainer.doubles import MadeData, make_parts
-    from training.trainer.loop import train
-    from training.trainer.world import World
-
     recipe = make_recipe({"steps": 60, "learning_rate": 1e-2})
     world = World(torch.device("cpu"))
 
@@ -149,9 +149,6 @@ def test_lora_moves_with_the_adapter_and_the_base_stays(tmp_path):
 def test_a_checkpoint_of_another_shape_is_refused_in_words(tmp_path):
     recipe = make_recipe({"steps": 2})
     result = run(recipe, tmp_path / "run")
-    from training.trainer.checkpoint import read_tensors
-    from training.trainer.world import World
-
     wanted = {"model": {"audio_projector.hidden.weight": torch.zeros(3, 3)}}
     with pytest.raises(ModelError, match="does not fit this model"):
         read_tensors(result.checkpoint, wanted, World(torch.device("cpu")))
@@ -165,6 +162,32 @@ def test_recompute_changes_no_step(tmp_path):
     assert [asdict(report) for report in again.reports] == [
         asdict(report) for report in plain.reports
     ]
+
+
+def test_what_a_phase_learned_is_not_rounded_in_one_that_leaves_it_alone(tmp_path):
+    phases = {"steps": 2, "trainable": "all"}, {"steps": 1, "trainable": "adapter"}
+    recipe = make_recipe(*phases, run={"precision": "bf16"})
+    learned = _tensors(run(recipe, tmp_path / "a", stop_after=2).checkpoint, tmp_path)
+    later = _tensors(run(recipe, tmp_path / "a", resume=True).checkpoint, tmp_path)
+    frozen = [name for name in later if name.startswith("/model/blocks.")]
+    assert frozen and all(torch.equal(later[name], learned[name]) for name in frozen)
+
+
+def test_a_model_whose_writing_was_cut_short_is_written_again(tmp_path):
+    recipe, world = make_recipe({"steps": 1}), World(torch.device("cpu"))
+    written = []
+
+    def finish(*, resume):
+        parts = make_parts(recipe, world)
+        export = lambda transformer, state, place: written.append(place)  # noqa: E731
+        train(recipe, replace(parts, export=export), tmp_path, world, resume=resume)
+
+    finish(resume=False)
+    (tmp_path / "model" / "transformer").mkdir(parents=True)
+    finish(resume=True)
+    (tmp_path / "model" / "model.json").touch()
+    finish(resume=True)
+    assert written == [tmp_path / "model"] * 2
 
 
 def test_bf16_keeps_what_moves_in_float32_and_the_loss_near(tmp_path):

@@ -5,11 +5,14 @@ import torch
 
 from training.errors import ModelError, SettingError
 from training.objective.curriculum import Trainable
+from training.trainer.checkpoint import Checkpoints, read_tensors
 from training.trainer.ema import MovingAverage
 from training.trainer.optimizer import OptimizerSettings, check_optimizer, make_optimizer
 from training.trainer.progress import Meter, duration_text
 from training.trainer.step import StepReport
 from training.trainer.trainable import is_trainable, set_trainable
+from training.trainer.weights import initialise_state, optimizer_tensors, take_over
+from training.trainer.world import World
 
 
 def test_the_average_of_a_constant_is_the_constant_and_of_a_line_lags_behind():
@@ -71,16 +74,61 @@ def test_a_phase_that_moves_nothing_is_refused():
         set_trainable(torch.nn.Linear(2, 2), Trainable.ADAPTER)
 
 
-def test_weight_decay_is_for_matrices():
-    layer = torch.nn.Linear(2, 2)
-    optimizer = make_optimizer(dict(layer.named_parameters()), OptimizerSettings(), 1e-3)
+def test_weight_decay_is_for_matrices_and_not_for_biases_norms_and_tables():
+    sizes = {"proj.weight": (2, 2), "proj.bias": (2,), "norm.weight": (2,)}
+    sizes["blocks.0.scale_shift_table"] = (1, 6, 2)
+    parameters = {name: torch.nn.Parameter(torch.zeros(size)) for name, size in sizes.items()}
+    optimizer = make_optimizer(parameters, OptimizerSettings(), 1e-3)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+    (decaying,) = optimizer.param_groups[0]["params"]
+    assert decaying is parameters["proj.weight"]
     assert optimizer.param_groups[0]["fused"]
 
 
 def test_eight_bits_without_a_gpu_are_refused_with_the_way_out():
     with pytest.raises(SettingError, match=r"optimizer\.kind=adamw"):
-        check_optimizer(OptimizerSettings(kind="adamw_8bit"), torch.device("cpu"))
+        check_optimizer(OptimizerSettings(kind="adamw_8bit"), torch.device("cpu"), 1)
+
+
+class _CountingSgd(torch.optim.SGD):
+    """Counts its steps in a plain number, as bitsandbytes does."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["step"] = state.get("step", 0) + 1
+
+
+def test_an_optimiser_that_counts_in_plain_numbers_goes_on_counting(tmp_path):
+    def made():
+        parameter = torch.nn.Parameter(torch.ones(2))
+        return {"a": parameter}, _CountingSgd([parameter], lr=0.1, momentum=0.9)
+
+    world = World(torch.device("cpu"))
+    moving, optimizer = made()
+    for _ in range(5):
+        moving["a"].grad = torch.ones(2)
+        optimizer.step()
+    checkpoints = Checkpoints(tmp_path, 1, world)
+    checkpoints.save(5, {"optimizer": optimizer_tensors(optimizer, moving)}, {})
+    checkpoints.finish()
+    later, resumed = made()
+    initialise_state(resumed, later)
+    tensors = {"optimizer": optimizer_tensors(resumed, later)}
+    take_over(resumed, later, read_tensors(checkpoints.newest(), tensors, world)["optimizer"])
+    old, new = optimizer.state[moving["a"]], resumed.state[later["a"]]
+    assert new["step"] == old["step"] == 5
+    assert torch.equal(new["momentum_buffer"], old["momentum_buffer"])
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_the_run_in_words(tmp_path):
+    checkpoints = Checkpoints(tmp_path, 1, World(torch.device("cpu")))
+    checkpoints.save(1, {"model": {"a": lambda: None}}, {})  # DCP pickles what is no tensor
+    with pytest.raises(ModelError, match=r"step_00000001: could not be written.*--resume"):
+        checkpoints.finish()
+    assert checkpoints.newest() is None
 
 
 def test_speeds_are_sums_over_the_time_they_took():

@@ -18,6 +18,9 @@ PHASES = (
     {"steps": 3, "trainable": "all_but_text_attention"},
 )
 
+ONE_STEP = {"steps": 1, "trainable": "adapter"}
+LOWER = {"precision": "bf16"}
+
 
 def _work(rank, folder):
     torch.set_num_threads(1)
@@ -41,6 +44,7 @@ def _work(rank, folder):
         # Clips of two latent frames, one on each rank.
         sharing = sharing_clips(world, 2)
         runs["shared"] = run(recipe, folder / "shared", sharing)
+        runs["lower"] = run(make_recipe(ONE_STEP, run=LOWER), folder / "lower", world)
         reports = {
             name: [asdict(report) for report in result.reports] for name, result in runs.items()
         }
@@ -92,6 +96,14 @@ def test_two_ranks_that_share_each_clip_equal_one_rank(two_ranks, tmp_path):
         assert (theirs["num_clips"], theirs["num_tokens"]) == (mine.num_clips, mine.num_tokens)
         assert theirs["loss"] == pytest.approx(mine.loss, abs=1e-5)
         assert theirs["gradient_norm"] == pytest.approx(mine.gradient_norm, rel=1e-4)
+
+
+def test_sharding_rounds_nothing_that_one_rank_in_bf16_does_not(two_ranks, tmp_path):
+    # FSDP2 would hand positions and modulation to each block in bfloat16: 1e-3 of this loss.
+    alone = run(make_recipe({**ONE_STEP, "accumulation": 2}, run=LOWER), tmp_path).reports[0]
+    (lower,) = two_ranks[1]["lower"]
+    assert lower["loss"] == pytest.approx(alone.loss, abs=1e-6)
+    assert lower["gradient_norm"] == pytest.approx(alone.gradient_norm, rel=1e-2)
 
 
 def test_one_rank_goes_on_from_the_checkpoint_of_two(two_ranks):
