@@ -24,6 +24,7 @@ from manifests.measurement import stored_fields
 from manifests.records import check_version
 from manifests.storage import Folder
 from training.data.shard_checks import check_rows, check_shards
+from training.data.sound_checks import NUM_LOOKED_AT, check_sounds
 from training.data.source_gates import failed_rows, source_gates
 from training.errors import DataError
 from training.objective.curriculum import Source
@@ -114,7 +115,7 @@ def open_clips(
         manifests: paths or URLs of runs, datasets, or their ``dataset.json``.
         sources: which clips of which dataset, by gates on measurements, and how often.
         min_frames: clips with fewer frames are left out.
-        check: what is asked of every shard.
+        check: what is asked of every shard; ``sha256`` asks every clip how long its sound is, too.
         size_columns: columns with width and height.
 
     Returns:
@@ -122,7 +123,8 @@ def open_clips(
 
     Raises:
         DataError: a dataset is absent, of a newer schema, or its parts disagree; a shard is
-            missing or another one; a gate is on what was not measured; or no clip is left.
+            missing or another one; a gate is on what was not measured; no clip is left; or a sound
+            is shorter than its clip.
     """
     given = list(manifests)
     if not given:
@@ -158,6 +160,7 @@ def open_clips(
             f"{', '.join(given)}: no clip is left ({causes or 'there are none'}); loosen the gates "
             "of the sources or the lengths, or give more data"
         )
+    check_sounds(shards, long_enough, len(clips) if check == "sha256" else NUM_LOOKED_AT)
     return clips
 
 

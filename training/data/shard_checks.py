@@ -17,7 +17,7 @@ from manifests.storage import Folder
 from training.errors import DataError
 
 _READ_BYTES = 1 << 20
-_NUM_CHECKED_AT_ONCE = 16  # a check waits for the store, not for the processor
+NUM_CHECKED_AT_ONCE = 16  # a check waits for the store, not for the processor
 
 
 def check_shards(folder: Folder, entries: tuple[ShardEntry, ...], check: str) -> None:
@@ -47,7 +47,7 @@ def check_shards(folder: Folder, entries: tuple[ShardEntry, ...], check: str) ->
             return f"{place}: its SHA-256 is not the manifest's: copy it again"
         return None
 
-    with ThreadPoolExecutor(_NUM_CHECKED_AT_ONCE) as pool:
+    with ThreadPoolExecutor(NUM_CHECKED_AT_ONCE) as pool:
         faults = [found for found in pool.map(fault, entries) if found]
     if faults:
         more = f" (and {len(faults) - 1} more shards)" if len(faults) > 1 else ""

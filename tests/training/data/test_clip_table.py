@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,10 +14,16 @@ import pytest
 from manifests.dataset import DatasetManifest
 from manifests.storage import Folder
 from tests.training.data.conftest import CLIPS
-from tests.training.data.made_dataset import MadeClip, make_dataset
+from tests.training.data.made_dataset import (
+    MadeClip,
+    encode_sound,
+    make_dataset,
+    numbered_sound,
+)
 from training.data.books import ReadWork
 from training.data.clip_table import open_clips
 from training.data.sample_members import read_members
+from training.data.sound_checks import check_sounds, flac_samples
 from training.errors import DataError
 from training.objective.curriculum import Source
 
@@ -149,6 +157,35 @@ def test_a_changed_byte_is_refused_where_the_digest_is_asked_for(copy: Path) -> 
     assert len(open_clips([str(copy)])) == len(CLIPS)
     with pytest.raises(DataError, match="SHA-256"):
         open_clips([str(copy)], check="sha256")
+
+
+@pytest.mark.parametrize("ext", ["flac", "1.flac"])
+def test_a_sound_shorter_than_its_clip_is_refused(tmp_path: Path, ext: str) -> None:
+    clips = [MadeClip(0, members={ext: encode_sound(numbered_sound(30))}), MadeClip(1)]
+    place = make_dataset(tmp_path, clips)
+    with pytest.raises(DataError, match=r"lasts 1\.200 s, the video 1\.600 s \(1 of 2.*pack") as no:
+        open_clips([place])
+    assert f"{clips[0].clip_id}.{ext} in" in str(no.value)
+
+
+def test_a_long_dataset_is_looked_at_here_and_there_and_all_of_it_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    clips = sorted((MadeClip(n, num_frames=1) for n in range(9)), key=lambda clip: clip.clip_id)
+    short = {"flac": encode_sound(numbered_sound(1)[:600])}
+    clips[1] = replace(clips[1], members=short)
+    make_dataset(tmp_path, clips, samples_per_shard=9)
+    table = pq.read_table(tmp_path / "clips.parquet")
+    table = table.set_column(table.schema.get_field_index("shard"), "shard", pa.array([0] * 9))
+    shards = [(Folder(str(tmp_path)), "shards/000000.tar")]
+    check_sounds(shards, table, num_looked_at=3)
+    with pytest.raises(DataError, match="1 of 9 clips"):
+        check_sounds(shards, table, num_looked_at=9)
+
+
+def test_the_header_of_a_flac_tells_its_length_or_nothing() -> None:
+    assert flac_samples(encode_sound(np.zeros(12345))) == 12345
+    assert flac_samples(b"no sound" * 9) is None and flac_samples(b"fLaC") is None
 
 
 def test_a_table_of_another_packing_is_refused(copy: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,10 @@ from tests.training.data.made_dataset import (
     number_in,
     numbered_sound,
 )
-from training.data.books import BadReason
+from training.data.books import BadReason, BadSampleError
 from training.data.clip_samples import ClipSample
 from training.data.settings import DataSettings
+from training.data.sound import read_sound
 from training.data.training_data import TrainingData
 from training.errors import DataError
 from training.objective.curriculum import Source
@@ -198,7 +200,6 @@ def test_too_few_clips_for_the_ranks_are_refused(dataset: str) -> None:
 BROKEN = {
     BadReason.VIDEO_UNREADABLE: {"mp4": b"no video"},
     BadReason.AUDIO_UNREADABLE: {"flac": b"no sound"},
-    BadReason.AUDIO_TOO_SHORT: {"flac": encode_sound(numbered_sound(20))},
     BadReason.FACE_UNREADABLE: {"face.npz": b"no face"},
     BadReason.MEMBER_MISSING: {"txt": None},
     BadReason.DESCRIPTION_UNREADABLE: {"json": b"{"},
@@ -219,6 +220,13 @@ def test_a_bad_sample_is_booked_by_its_reason_and_another_stands_in(
         good = [s.clip_id for batch in batches for s in batch if not s.is_padding]
         assert Counter(good) == {clip.clip_id: 1 for clip in clips[1:]}
         assert str(reason) in str(data.books)
+
+
+def test_a_sound_that_ends_before_its_video_is_bad_and_a_longer_one_is_cut() -> None:
+    sound = encode_sound(numbered_sound(20))
+    assert len(read_sound(sound, 19, Fraction(FPS))) == 19 * SAMPLES_PER_FRAME
+    with pytest.raises(BadSampleError, match="12800 samples, the video lasts 13440"):
+        read_sound(sound, 21, Fraction(FPS))
 
 
 def test_a_damaged_frame_that_is_used_is_found(tmp_path: Path) -> None:
