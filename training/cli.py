@@ -190,12 +190,16 @@ app.registered_commands += cli_generate.app.registered_commands
 app.registered_commands += cli_evaluate.app.registered_commands
 
 
-def main() -> None:
-    """Run the command; what is refused is one line and exit code 2, a stopped run 1."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; what is refused is one line and exit code 2, a stopped run 1.
+
+    Args:
+        arguments: of the command line; ``None``: those of this process.
+    """
     from training.errors import DivergedError
 
     try:
-        app(standalone_mode=True)
+        app(arguments, standalone_mode=True)
     except DivergedError as error:
         print(f"talk: {error}", file=sys.stderr)
         sys.exit(1)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from training.errors import SettingError
 from training.model.audio_windows import num_latents
 from training.model.components import (
     Components,
@@ -38,6 +39,45 @@ MakePreview = Callable[[Components], Preview]
 """Given codec and encoders, returns what renders; every rank calls it."""
 
 
+def check_ranks(recipe: Recipe, num_ranks: int, device: torch.device) -> None:
+    """Refuse a recipe that these ranks cannot carry out.
+
+    Args:
+        recipe: as checked.
+        num_ranks: that take part.
+        device: of a rank.
+
+    Raises:
+        SettingError: they cannot.
+    """
+    check_optimizer(recipe.optimizer, device, num_ranks)
+    parts_a_clip = recipe.run.context_parallel
+    if num_ranks % parts_a_clip:
+        raise SettingError(
+            f"run.context_parallel = {parts_a_clip}: does not divide {num_ranks} ranks; choose a "
+            "divisor"
+        )
+    if parts_a_clip > 1:
+        for phase in recipe.phases:
+            check_phase(phase, parts_a_clip)
+
+
+def check_data(recipe: Recipe, manifests: Sequence[str], num_ranks: int) -> None:
+    """Refuse data that these ranks cannot be trained on, without any of them.
+
+    Args:
+        recipe: after `check_ranks`.
+        manifests: paths or URLs of datasets.
+        num_ranks: that take part.
+
+    Raises:
+        DataError: a phase's data cannot be trained on.
+    """
+    world = World(torch.device("cpu"), 0, num_ranks, clip_ranks=recipe.run.context_parallel)
+    for phase in recipe.phases:
+        open_phase(recipe, phase, manifests, world)
+
+
 def make_parts(
     recipe: Recipe,
     manifests: Sequence[str],
@@ -47,10 +87,10 @@ def make_parts(
     make_preview: MakePreview | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Parts:
-    """Check everything that can be wrong, load the model, and hand out the parts of a run.
+    """Open the data, load the model, and hand out the parts of a run.
 
     Args:
-        recipe: as checked.
+        recipe: after `check_ranks`.
         manifests: paths or URLs of datasets.
         folder: of the run.
         world: the ranks.
@@ -61,14 +101,9 @@ def make_parts(
         The parts.
 
     Raises:
-        SettingError: the recipe cannot run here.
         DataError: a phase's data cannot be trained on.
         ModelError: the base is wrong or incomplete.
     """
-    check_optimizer(recipe.optimizer, world.device, world.size)
-    if recipe.run.context_parallel > 1:
-        for phase in recipe.phases:
-            check_phase(phase, recipe.run.context_parallel)
     spec = with_codec(recipe, manifests, folder, world, say)
     digest = encoders_digest(spec)
     opened = [open_phase(recipe, phase, manifests, world, digest) for phase in recipe.phases]

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from training.errors import SettingError, TalkError
 from training.recipe import Recipe, check_recipe
-from training.trainer.assemble import MakePreview, make_parts
+from training.trainer.assemble import MakePreview, check_data, check_ranks, make_parts
 from training.trainer.loop import TrainingResult, train
 from training.trainer.world import World, current_world, sharing_clips
 
@@ -80,13 +81,8 @@ def run_recipe(
         if console is not None and world.is_first:
             console.print(text, highlight=False, soft_wrap=True)
 
-    parts_a_clip = recipe.run.context_parallel
-    if world.size % parts_a_clip:
-        raise SettingError(
-            f"run.context_parallel = {parts_a_clip}: does not divide {world.size} ranks; choose a "
-            "divisor"
-        )
-    world = sharing_clips(world, parts_a_clip)
+    check_ranks(recipe, world.size, world.device)
+    world = sharing_clips(world, recipe.run.context_parallel)
     folder = Path(job.folder)
     parts = make_parts(recipe, job.manifests, folder, world, make_preview=make_preview, say=say)
     return train(
@@ -120,7 +116,9 @@ def run_with_ray(
         say: told what is going on.
 
     Raises:
-        SettingError: the cluster has too few devices for the workers.
+        SettingError: the cluster has too few devices for the workers, or they cannot carry out the
+            recipe.
+        DataError: they cannot be trained on the data.
         TalkError: a worker refused or failed.
     """
     # A worker has a working directory of its own.
@@ -129,6 +127,10 @@ def run_with_ray(
         place if "://" in place else str(Path(place).resolve()) for place in job.manifests
     )
     job = replace(job, folder=folder, manifests=manifests)
+    # What can be told without the workers is told before they start, in one line.
+    recipe = check_recipe(job.recipe, "the job's recipe")
+    check_ranks(recipe, num_workers, torch.device("cuda" if use_gpu else "cpu"))
+    check_data(recipe, manifests, num_workers)
 
     import ray
     from ray.train import RunConfig, ScalingConfig
