@@ -9,13 +9,8 @@ written out, is stored with every output; its digest names it.
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +18,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Setting
 
 from curation.errors import RecipeError
+from manifests.errors import SchemaError
 from manifests.gates import BOUNDS, Bounds, bound_of
 from manifests.measurement import Field, fields_of
+from manifests.recipe_files import (
+    nearest,
+    read_recipe,
+    recipe_digest,
+    shipped_recipes,
+    split_override,
+)
 from stages.clips import ClipSettings
 from stages.contract import Settings
 from stages.registry import STAGES
@@ -107,7 +110,7 @@ class Recipe(BaseModel):
     @cached_property
     def digest(self) -> str:
         """16 hex characters that name everything which shapes the dataset."""
-        return _digest(
+        return recipe_digest(
             {k: v for k, v in self.resolved().items() if k not in ("run", "description")}
         )
 
@@ -124,11 +127,7 @@ class Recipe(BaseModel):
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in files("curation").joinpath("recipes").iterdir()
-        if entry.name.endswith(".toml")
-    )
+    return shipped_recipes("curation")
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -155,20 +154,10 @@ def _read_tables(name_or_path: str, extended_by: tuple[str, ...]) -> dict[str, A
     """Tables of a recipe, laid over those of the recipe that it extends."""
     if name_or_path in extended_by:
         raise RecipeError(f"recipe {name_or_path!r} extends itself: {' > '.join(extended_by)}")
-    if name_or_path in recipe_names():
-        text = files("curation").joinpath("recipes", f"{name_or_path}.toml").read_text("utf-8")
-    elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text("utf-8")
-    else:
-        near = _nearest(name_or_path, recipe_names())
-        raise RecipeError(
-            f"recipe {name_or_path!r}: neither a shipped recipe ({', '.join(recipe_names())}) "
-            f"nor a .toml file{near}"
-        )
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {name_or_path}: not valid TOML: {error}") from error
+        tables = read_recipe(name_or_path, "curation")
+    except SchemaError as error:
+        raise RecipeError(str(error)) from error
     base = tables.pop("extends", None)
     if base is None:
         return tables
@@ -245,21 +234,21 @@ def check_recipe(tables: Mapping[str, Any], place: str) -> Recipe:
 
 
 def _override(tables: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    table, dot, name = key.strip().partition(".")
-    if not (equals and dot and name):
-        raise RecipeError(f"--set {override!r}: write it as table.key=value")
-    value = _parse(text.strip())
+    try:
+        (table, *rest), value = split_override(override)
+    except SchemaError as error:
+        raise RecipeError(str(error)) from error
+    name = ".".join(rest)
     models: dict[str, type[BaseModel]] = {stage.name: stage.settings_type for stage in STAGES}
     models |= {"clips": ClipSettings, "pack": PackSettings, "run": RunSettings}
     if table not in models:
-        raise RecipeError(f"--set {override!r}: no table {table!r}{_nearest(table, models)}")
+        raise RecipeError(f"--set {override!r}: no table {table!r}{nearest(table, models)}")
     if name in models[table].model_fields:
         tables.setdefault(table, {})[name] = value
         return
     measurement = next((stage.measurement for stage in STAGES if stage.name == table), None)
     names = [field.name for field in fields_of(measurement, table)] if measurement else []
-    found = bound_of(key.strip(), names)
+    found = bound_of(f"{table}.{name}", names)
     if found:
         field, bound = found
         tables.setdefault("gates", {}).setdefault(field, {})[bound] = value
@@ -267,15 +256,8 @@ def _override(tables: dict[str, Any], override: str) -> None:
     gate_keys = (f"{bound}_{name.split('.', 1)[1]}" for name in names for bound in BOUNDS)
     choices = [*models[table].model_fields, *gate_keys]
     raise RecipeError(
-        f"--set {override!r}: {table!r} has no setting or gate {name!r}{_nearest(name, choices)}"
+        f"--set {override!r}: {table!r} has no setting or gate {name!r}{nearest(name, choices)}"
     )
-
-
-def _parse(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _checked(model: type[Any], values: Any, place: str, table: str) -> Any:
@@ -296,14 +278,4 @@ def _refuse_unknown(values: Iterable[str], known: Iterable[str], place: str, wha
     known = list(known)
     for key in values:
         if key not in known:
-            raise RecipeError(f"{place}: unknown {what} {key!r}{_nearest(key, known)}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+            raise RecipeError(f"{place}: unknown {what} {key!r}{nearest(key, known)}")

@@ -7,19 +7,21 @@ digest names it.
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-import tomllib
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from manifests.errors import SchemaError
+from manifests.recipe_files import (
+    nearest,
+    read_recipe,
+    recipe_digest,
+    shipped_recipes,
+    split_override,
+)
 from training.data.encode import EncodeSettings
 from training.errors import SettingError
 from training.model.spec import ModelSpec
@@ -167,8 +169,7 @@ class Recipe(_Table):
         for phase in shaping["phases"]:
             # Twice the ranks with half the accumulation is the same run.
             del phase["accumulation"]
-        text = json.dumps(shaping, sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return recipe_digest(shaping)
 
 
 _SHAPE_NO_WEIGHTS = (
@@ -184,11 +185,7 @@ _SHAPE_NO_WEIGHTS = (
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in files("training").joinpath("recipes").iterdir()
-        if entry.name.endswith(".toml")
-    )
+    return shipped_recipes("training")
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -205,21 +202,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         SettingError: there is no such recipe, or a key or value is wrong.
     """
-    if name_or_path in recipe_names():
-        text = files("training").joinpath("recipes", f"{name_or_path}.toml").read_text("utf-8")
-    elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text("utf-8")
-    else:
-        raise SettingError(
-            f"recipe {name_or_path!r}: neither a shipped recipe ({', '.join(recipe_names())}) "
-            f"nor a .toml file{_nearest(name_or_path, recipe_names())}"
-        )
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"recipe {name_or_path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _override(tables, override)
+        tables = read_recipe(name_or_path, "training")
+        for override in overrides:
+            _override(tables, override)
+    except SchemaError as error:
+        raise SettingError(str(error)) from error
     return check_recipe(tables, name_or_path)
 
 
@@ -244,7 +232,7 @@ def check_recipe(tables: Mapping[str, Any], place: str) -> Recipe:
         if first["type"] == "extra_forbidden":
             known = _keys_at(first["loc"][:-1])
             raise SettingError(
-                f"{place}: unknown key {key}{_nearest(str(first['loc'][-1]), known)}"
+                f"{place}: unknown key {key}{nearest(str(first['loc'][-1]), known)}"
             ) from error
         if first["type"] == "missing":
             raise SettingError(f"{place}: {key} is missing") from error
@@ -253,11 +241,7 @@ def check_recipe(tables: Mapping[str, Any], place: str) -> Recipe:
 
 
 def _override(tables: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not equals or len(parts) < 2 or not all(parts):
-        raise SettingError(f"--set {override!r}: write it as table.key=value")
-    value = _parse(text.strip())
+    parts, value = split_override(override)
     if parts[0] != "phases":
         _put(tables, parts, value, override)
         return
@@ -267,7 +251,7 @@ def _override(tables: dict[str, Any], override: str) -> None:
         names = [str(phase.get("name")) for phase in phases]
         raise SettingError(
             f"--set {override!r}: write phases.NAME.key=value with NAME one of "
-            f"{', '.join(names)}, or * for all{_nearest(parts[1], names)}"
+            f"{', '.join(names)}, or * for all{nearest(parts[1], names)}"
         )
     for phase in chosen:
         _put(phase, parts[2:], value, override)
@@ -279,13 +263,6 @@ def _put(table: dict[str, Any], parts: list[str], value: Any, override: str) -> 
         if not isinstance(table, dict):
             raise SettingError(f"--set {override!r}: {part} is no table")
     table[parts[-1]] = value
-
-
-def _parse(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _keys_at(location: Sequence[str | int]) -> list[str]:
@@ -308,8 +285,3 @@ def _tables_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return []
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else ""
