@@ -13,6 +13,7 @@ Not here: loudness, which the caller may set before (MultiTalk uses -23 LUFS).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -38,6 +39,8 @@ _STATES_PER_S = AUDIO_SAMPLE_RATE_HZ / _SAMPLES_PER_STATE
 
 _WAV2VEC2_FIELD = 400
 """Samples that one state of wav2vec2's convolutions sees: N samples give (N - 400) // 320 + 1."""
+
+_BEYOND = _WAV2VEC2_FIELD - _SAMPLES_PER_STATE
 
 
 def whisper_layer_groups(num_states: int) -> LayerGroups:
@@ -83,8 +86,85 @@ def _check_groups(groups: LayerGroups, num_states: int) -> LayerGroups:
     return groups
 
 
-class WhisperEncoder:
-    """Hidden states of Whisper's encoder.
+class _ChunkedEncoder:
+    """A speech encoder that is run in overlapping chunks; which one is the subclass's to say.
+
+    Args:
+        model: of transformers, giving hidden states.
+        feature_extractor: its own.
+        num_states: hidden states that it gives.
+        groups: which of them are averaged.
+        width: of a state.
+        chunk: states of a chunk.
+        fewest: states that the model takes at least.
+        overlap_s: overlap of chunks.
+        fade_s: length of the fade within an overlap.
+        device: where it runs.
+    """
+
+    centre_s = 0.0
+    """Time of the middle of what state 0 hears."""
+
+    def __init__(
+        self,
+        model: Any,
+        feature_extractor: Any,
+        *,
+        num_states: int,
+        groups: LayerGroups,
+        width: int,
+        chunk: int,
+        fewest: int,
+        overlap_s: float,
+        fade_s: float,
+        device: torch.device | str,
+    ) -> None:
+        self._model = model.eval().requires_grad_(False).to(device)
+        self._feature_extractor = feature_extractor
+        self.device = torch.device(device)
+        self._groups = _check_groups(groups, num_states)
+        self.num_layers = len(self._groups)
+        self.width = width
+        self._chunk, self._fewest = chunk, fewest
+        self._overlap = round(overlap_s * _STATES_PER_S)
+        self._fade = round(fade_s * _STATES_PER_S)
+        if not 0 < self._overlap < chunk:
+            raise SettingError(
+                f"overlap of {overlap_s} s for chunks of {chunk / _STATES_PER_S} s; it has to be "
+                "shorter than a chunk and at least one state (0.02 s)"
+            )
+
+    @torch.no_grad()
+    def encode(self, pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
+        """Encode a recording, however long.
+
+        Args:
+            pcm_N: mono sound at 16 kHz in [-1, 1], starting with frame 0.
+            num_frames: F.
+            fps: frames a second.
+
+        Returns:
+            Features [F, S, D], feature f centred on frame f.
+        """
+        pcm_N = pcm_of_frames(pcm_N, num_frames, fps)
+        own = math.ceil(len(pcm_N) / _SAMPLES_PER_STATE)
+        total = max(own, self._fewest)
+        starts = chunk_starts(total, self._chunk, self._overlap)
+        chunks = [
+            group_layers(self._model(part, output_hidden_states=True).hidden_states, self._groups)
+            for part in self._parts(pcm_N, total, starts)
+        ]
+        joined_LSD = join_chunks(chunks, starts, total, self._fade)[:own]
+        times_s = frame_centres_s(num_frames, fps) - self.centre_s
+        return at_positions(joined_LSD, times_s * _STATES_PER_S)
+
+    def _parts(self, pcm_N: torch.Tensor, total: int, starts: Sequence[int]) -> list[torch.Tensor]:
+        """What the model is given for each chunk of a recording that is ``total`` states long."""
+        raise NotImplementedError
+
+
+class WhisperEncoder(_ChunkedEncoder):
+    """Hidden states of Whisper's encoder; state j is centred on sample 320 j.
 
     Args:
         encoder: ``WhisperModel(...).encoder`` of transformers.
@@ -104,37 +184,21 @@ class WhisperEncoder:
         fade_s: float = 0.5,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._encoder = encoder.eval().requires_grad_(False).to(device)
-        self._feature_extractor = feature_extractor
-        self.device = torch.device(device)
         num_states = int(encoder.config.encoder_layers) + 1
-        self._groups = _check_groups(layer_groups or whisper_layer_groups(num_states), num_states)
-        self.num_layers = len(self._groups)
-        self.width = int(encoder.config.d_model)
-        self._chunk = int(encoder.config.max_source_positions)
-        self._overlap = round(overlap_s * _STATES_PER_S)
-        self._fade = round(fade_s * _STATES_PER_S)
-        if not 0 < self._overlap < self._chunk:
-            raise SettingError(
-                f"overlap of {overlap_s} s for chunks of {self._chunk / _STATES_PER_S} s; it has "
-                "to be shorter than a chunk and at least one state (0.02 s)"
-            )
+        super().__init__(
+            encoder,
+            feature_extractor,
+            num_states=num_states,
+            groups=layer_groups or whisper_layer_groups(num_states),
+            width=int(encoder.config.d_model),
+            chunk=int(encoder.config.max_source_positions),
+            fewest=int(encoder.config.max_source_positions),  # it takes whole chunks only
+            overlap_s=overlap_s,
+            fade_s=fade_s,
+            device=device,
+        )
 
-    @torch.no_grad()
-    def encode(self, pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-        """Encode a recording, however long.
-
-        Args:
-            pcm_N: mono sound at 16 kHz in [-1, 1], starting with frame 0.
-            num_frames: F.
-            fps: frames a second.
-
-        Returns:
-            Features [F, S, D], feature f centred on frame f.
-        """
-        pcm_N = pcm_of_frames(pcm_N, num_frames, fps)
-        own = math.ceil(len(pcm_N) / _SAMPLES_PER_STATE)
-        total = max(own, self._chunk)
+    def _parts(self, pcm_N: torch.Tensor, total: int, starts: Sequence[int]) -> list[torch.Tensor]:
         pcm_N = torch.nn.functional.pad(pcm_N, (0, total * _SAMPLES_PER_STATE - len(pcm_N)))
         mel_1DL = self._feature_extractor(
             pcm_N.numpy(),
@@ -142,20 +206,12 @@ class WhisperEncoder:
             truncation=False,
             padding="longest",
             return_tensors="pt",
-        ).input_features.to(self.device, self._encoder.dtype)
-        starts = chunk_starts(total, self._chunk, self._overlap)
-        chunks = []
-        for start in starts:
-            mel = mel_1DL[..., 2 * start : 2 * (start + self._chunk)]
-            states = self._encoder(mel, output_hidden_states=True).hidden_states
-            chunks.append(group_layers(states, self._groups))
-        joined_LSD = join_chunks(chunks, starts, total, self._fade)[:own]
-        # State j is centred on sample 320 j: both convolutions are, and the spectrogram is.
-        return at_positions(joined_LSD, frame_centres_s(num_frames, fps) * _STATES_PER_S)
+        ).input_features.to(self.device, self._model.dtype)
+        return [mel_1DL[..., 2 * start : 2 * (start + self._chunk)] for start in starts]
 
 
-class Wav2Vec2Encoder:
-    """Hidden states of wav2vec2.
+class Wav2Vec2Encoder(_ChunkedEncoder):
+    """Hidden states of wav2vec2; state j hears samples 320 j to 320 j + 399.
 
     Args:
         model: ``Wav2Vec2Model`` of transformers.
@@ -168,6 +224,8 @@ class Wav2Vec2Encoder:
         device: where it runs.
     """
 
+    centre_s = _WAV2VEC2_FIELD / 2 / AUDIO_SAMPLE_RATE_HZ
+
     def __init__(
         self,
         model: Any,
@@ -178,52 +236,28 @@ class Wav2Vec2Encoder:
         fade_s: float = 0.5,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._model = model.eval().requires_grad_(False).to(device)
-        self._feature_extractor = feature_extractor
-        self.device = torch.device(device)
-        num_layers = int(model.config.num_hidden_layers)
-        default = tuple((layer, layer + 1) for layer in range(1, num_layers + 1))
-        self._groups = _check_groups(layer_groups or default, num_layers + 1)
-        self.num_layers = len(self._groups)
-        self.width = int(model.config.hidden_size)
-        self._chunk = round(chunk_s * _STATES_PER_S)
-        self._overlap = round(overlap_s * _STATES_PER_S)
-        self._fade = round(fade_s * _STATES_PER_S)
-        if not 0 < self._overlap < self._chunk:
-            raise SettingError(
-                f"overlap of {overlap_s} s for chunks of {chunk_s} s; it has to be shorter than a "
-                "chunk and at least one state (0.02 s)"
-            )
+        num_states = int(model.config.num_hidden_layers) + 1
+        super().__init__(
+            model,
+            feature_extractor,
+            num_states=num_states,
+            groups=layer_groups or tuple(pairwise(range(1, num_states + 1))),
+            width=int(model.config.hidden_size),
+            chunk=round(chunk_s * _STATES_PER_S),
+            fewest=1,
+            overlap_s=overlap_s,
+            fade_s=fade_s,
+            device=device,
+        )
 
-    @torch.no_grad()
-    def encode(self, pcm_N: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-        """Encode a recording, however long.
-
-        Args:
-            pcm_N: mono sound at 16 kHz in [-1, 1], starting with frame 0.
-            num_frames: F.
-            fps: frames a second.
-
-        Returns:
-            Features [F, S, D], feature f centred on frame f.
-        """
-        pcm_N = pcm_of_frames(pcm_N, num_frames, fps)
-        total = math.ceil(len(pcm_N) / _SAMPLES_PER_STATE)
+    def _parts(self, pcm_N: torch.Tensor, total: int, starts: Sequence[int]) -> list[torch.Tensor]:
         values_N = self._feature_extractor(
             pcm_N.numpy(), sampling_rate=AUDIO_SAMPLE_RATE_HZ, return_tensors="pt"
         ).input_values[0]
-        beyond = _WAV2VEC2_FIELD - _SAMPLES_PER_STATE
-        short = total * _SAMPLES_PER_STATE + beyond - len(values_N)
+        short = total * _SAMPLES_PER_STATE + _BEYOND - len(values_N)
         values_N = torch.nn.functional.pad(values_N, (0, short)).to(self.device, self._model.dtype)
-        starts = chunk_starts(total, self._chunk, self._overlap)
-        chunks = []
-        for start in starts:
-            end = min(start + self._chunk, total) * _SAMPLES_PER_STATE + beyond
-            heard = values_N[None, start * _SAMPLES_PER_STATE : end]
-            states = self._model(heard, output_hidden_states=True).hidden_states
-            chunks.append(group_layers(states, self._groups))
-        joined_LSD = join_chunks(chunks, starts, total, self._fade)
-        # State j sees samples 320 j to 320 j + 399.
-        centre_s = _WAV2VEC2_FIELD / 2 / AUDIO_SAMPLE_RATE_HZ
-        times_s = frame_centres_s(num_frames, fps) - centre_s
-        return at_positions(joined_LSD, times_s * _STATES_PER_S)
+        ends = [min(start + self._chunk, total) for start in starts]
+        return [
+            values_N[None, start * _SAMPLES_PER_STATE : end * _SAMPLES_PER_STATE + _BEYOND]
+            for start, end in zip(starts, ends, strict=True)
+        ]
