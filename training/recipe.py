@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,6 +23,7 @@ from manifests.recipe_files import (
     split_override,
 )
 from training.data.encode import EncodeSettings
+from training.data.settings import LoaderSettings
 from training.errors import SettingError
 from training.model.spec import ModelSpec
 from training.objective.curriculum import Phase, Trainable
@@ -45,26 +46,6 @@ class FlowSettings(_Table):
 
     sigma_distribution: SigmaDistribution = "uniform"
     sigma_shift: float = Field(default=3.0, gt=0)
-
-
-class LoaderSettings(_Table):
-    """How every phase's data is read; what differs between phases is the phase's.
-
-    Attributes:
-        flip_ratio: share of clips that are mirrored.
-        speech_crops: place crops where words are spoken.
-        check: what is asked of every shard before the start.
-        max_bad_ratio: share of bad clips above which a run ends.
-        num_workers: loader processes of a rank; 0 reads in the process itself.
-        num_prefetched: batches that each of them reads ahead.
-    """
-
-    flip_ratio: float = Field(default=0.5, ge=0, le=1)
-    speech_crops: bool = True
-    check: Literal["size", "sha256"] = "size"
-    max_bad_ratio: float = Field(default=0.02, ge=0, le=1)
-    num_workers: int = Field(default=2, ge=0)
-    num_prefetched: int = Field(default=2, ge=1)
 
 
 class RunSettings(_Table):

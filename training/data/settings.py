@@ -14,8 +14,31 @@ from training.data.buckets import SIZE_STEP_PX
 from training.objective.curriculum import Source
 
 
-class DataSettings(BaseModel):
-    """How samples are chosen, cut, ordered and batched.
+class LoaderSettings(BaseModel):
+    """How clips are read, alike in every phase of a run.
+
+    Attributes:
+        flip_ratio: share of the clips that are mirrored, drawn anew each epoch.
+        speech_crops: place the crop where words are spoken, if the transcript tells.
+        check: what is asked of every shard before the start: that its size is right, or its
+            SHA-256 too, which reads everything.
+        max_bad_ratio: share of the clips read that may turn out bad before training stops.
+        num_workers: loader processes of a rank; 0 reads in the process itself.
+        num_prefetched: batches that each of them reads ahead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip_ratio: float = Setting(default=0.5, ge=0, le=1)
+    speech_crops: bool = True
+    check: Literal["size", "sha256"] = "size"
+    max_bad_ratio: float = Setting(default=0.02, ge=0, le=1)
+    num_workers: int = Setting(default=2, ge=0)
+    num_prefetched: int = Setting(default=2, ge=1)
+
+
+class DataSettings(LoaderSettings):
+    """How samples are chosen, cut, ordered and batched, beside how they are read.
 
     Attributes:
         sizes_px: width and height of every bucket; a clip goes to the one nearest in aspect.
@@ -29,18 +52,9 @@ class DataSettings(BaseModel):
             often: a clip of weight 1 is read once an epoch, one of 2.5 twice and, by
             a draw, in half of the epochs once more.
         picture_ratio: share of the clips that are shown as a single frame, drawn anew each epoch.
-        flip_ratio: share of the clips that are mirrored, drawn anew each epoch.
         face_height_ratio: share of the height that a face is brought to by scaling up; 0 keeps the
             framing of the clips.
-        speech_crops: place the crop where words are spoken, if the transcript tells.
-        check: what is asked of every shard before the start: that its size is right, or its
-            SHA-256 too, which reads everything.
-        max_bad_ratio: share of the clips read that may turn out bad before training stops.
-        num_workers: loader processes of a rank; 0 reads in the process itself.
-        num_prefetched: batches that each of them reads ahead.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sizes_px: tuple[tuple[int, int], ...] = ((832, 480), (480, 832), (624, 624))
     num_frames: tuple[int, ...] = (81,)
@@ -49,13 +63,7 @@ class DataSettings(BaseModel):
     seed: int = Setting(default=0, ge=0)
     sources: tuple[Source, ...] = (Source(),)
     picture_ratio: float = Setting(default=0.0, ge=0, le=1)
-    flip_ratio: float = Setting(default=0.5, ge=0, le=1)
     face_height_ratio: float = Setting(default=0.0, ge=0, le=1)
-    speech_crops: bool = True
-    check: Literal["size", "sha256"] = "size"
-    max_bad_ratio: float = Setting(default=0.02, ge=0, le=1)
-    num_workers: int = Setting(default=2, ge=0)
-    num_prefetched: int = Setting(default=2, ge=1)
 
     @model_validator(mode="after")
     def _shapes(self) -> Self:
