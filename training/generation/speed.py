@@ -15,10 +15,6 @@ from training.errors import SettingError
 from training.generation.settings import Cache, GenerationSettings, Offload
 from training.generation.wishes import Wishes
 
-_KEPT_WIDE = ("audio_projector",)
-"""Small, and it reads its own weights' type to cast its input."""
-
-
 def apply(pipeline: Any, settings: GenerationSettings) -> None:
     """Make a pipeline as fast and as small as settings say.
 
@@ -31,12 +27,8 @@ def apply(pipeline: Any, settings: GenerationSettings) -> None:
     """
     transformer = pipeline.transformer
     if settings.layerwise_casting:
-        from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
-
         transformer.enable_layerwise_casting(
-            storage_dtype=torch.float8_e4m3fn,
-            compute_dtype=transformer.dtype,
-            skip_modules_pattern=(*DEFAULT_SKIP_MODULES_PATTERN, *_KEPT_WIDE),
+            storage_dtype=torch.float8_e4m3fn, compute_dtype=transformer.dtype
         )
     if transformer.is_cache_enabled:
         transformer.disable_cache()

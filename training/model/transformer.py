@@ -75,6 +75,12 @@ class AudioWanTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
 
     _no_split_modules = ["AudioWanTransformerBlock", "AudioCrossAttention"]  # noqa: RUF012
     _repeated_blocks = ["AudioWanTransformerBlock"]  # noqa: RUF012
+    # The projector is small, and like the base's own embedders it stays wide where weights are
+    # stored in 8 bits.
+    _skip_layerwise_casting_patterns = [  # noqa: RUF012
+        *WanTransformer3DModel._skip_layerwise_casting_patterns,
+        "audio_projector",
+    ]
     # The base's plan but for its entry of the model's own arguments, whose names are ours here.
     _cp_plan = {k: v for k, v in WanTransformer3DModel._cp_plan.items() if k}  # noqa: RUF012
 
