@@ -18,7 +18,7 @@ from manifests.recipe_files import (
 def test_every_package_reads_its_own_recipes(package, tmp_path):
     for name in shipped_recipes(package):
         assert read_recipe(name, package)["name"] == name
-    with pytest.raises(SchemaError, match="neither a shipped recipe .* nor a .toml file"):
+    with pytest.raises(SchemaError, match=r"neither a shipped recipe .* nor a \.toml file"):
         read_recipe("no such", package)
     own = tmp_path / "own.toml"
     own.write_text("a = 1")
@@ -30,8 +30,17 @@ def test_every_package_reads_its_own_recipes(package, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3", 3), ("0.5", 0.5), ("true", True), ("[1, 2]", [1, 2]), ("{min=3}", {"min": 3})]
-    + [("'3'", "3"), ("plain words", "plain words"), ("a=b", "a=b"), ("", "")],
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        ("true", True),
+        ("[1, 2]", [1, 2]),
+        ("{min=3}", {"min": 3}),
+        ("'3'", "3"),
+        ("plain words", "plain words"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
 )
 def test_a_value_is_toml_and_what_is_no_toml_is_text(text, value):
     assert split_override(f" run.seed = {text} ") == (["run", "seed"], value)

@@ -15,6 +15,7 @@ from training.errors import SettingError
 from training.generation.settings import Cache, GenerationSettings, Offload
 from training.generation.wishes import Wishes
 
+
 def apply(pipeline: Any, settings: GenerationSettings) -> None:
     """Make a pipeline as fast and as small as settings say.
 
