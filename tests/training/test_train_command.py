@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import av
@@ -63,13 +64,19 @@ def run(dataset, tmp_path_factory):
     """A run that stopped in its first phase and went on; its folder and what it said."""
     folder = tmp_path_factory.mktemp("run") / "out"
     train = ("train", "--recipe", "tiny", "--data", dataset, "--out", folder, *_options())
-    first = _talk(*train, "--stop-after", 1)
-    second = _talk(*train, "--resume")
-    return folder, first, second
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        first = _talk(*train, "--stop-after", 1)
+        second = _talk(*train, "--resume")
+    return folder, first, second, [str(warning.message) for warning in warned]
+
+
+def test_one_process_hears_nothing_of_process_groups(run):
+    assert not [text for text in run[3] if "torch.distributed" in text]
 
 
 def test_a_run_goes_through_its_phases_and_says_how_it_fares(run):
-    _, first, second = run
+    _, first, second, _ = run
     assert "stopped; go on with --resume" in first and "4 steps, finished" in second
     said = " ".join(second.split())
     for word in ("loss", "face", "lips", "grad", "tokens/s", "clips/s", "data wait", "left"):

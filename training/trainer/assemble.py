@@ -39,13 +39,16 @@ MakePreview = Callable[[Components], Preview]
 """Given codec and encoders, returns what renders; every rank calls it."""
 
 
-def check_ranks(recipe: Recipe, num_ranks: int, device: torch.device) -> None:
+def check_ranks(
+    recipe: Recipe, num_ranks: int, device: torch.device, *, has_previews: bool = False
+) -> None:
     """Refuse a recipe that these ranks cannot carry out.
 
     Args:
         recipe: as checked.
         num_ranks: that take part.
         device: of a rank.
+        has_previews: whether validation clips are to be rendered.
 
     Raises:
         SettingError: they cannot.
@@ -58,6 +61,12 @@ def check_ranks(recipe: Recipe, num_ranks: int, device: torch.device) -> None:
             "divisor"
         )
     if parts_a_clip > 1:
+        if has_previews and recipe.run.preview_every_steps:
+            raise SettingError(
+                f"previews with run.context_parallel = {parts_a_clip}: a window may have any number "
+                "of latent frames, which devices cannot share; leave --preview-clip out, or set "
+                "run.context_parallel to 1"
+            )
         for phase in recipe.phases:
             check_phase(phase, parts_a_clip)
 

@@ -81,7 +81,7 @@ def run_recipe(
         if console is not None and world.is_first:
             console.print(text, highlight=False, soft_wrap=True)
 
-    check_ranks(recipe, world.size, world.device)
+    check_ranks(recipe, world.size, world.device, has_previews=make_preview is not None)
     world = sharing_clips(world, recipe.run.context_parallel)
     folder = Path(job.folder)
     parts = make_parts(recipe, job.manifests, folder, world, make_preview=make_preview, say=say)
@@ -129,7 +129,8 @@ def run_with_ray(
     job = replace(job, folder=folder, manifests=manifests)
     # What can be told without the workers is told before they start, in one line.
     recipe = check_recipe(job.recipe, "the job's recipe")
-    check_ranks(recipe, num_workers, torch.device("cuda" if use_gpu else "cpu"))
+    device = torch.device("cuda" if use_gpu else "cpu")
+    check_ranks(recipe, num_workers, device, has_previews=make_preview is not None)
     check_data(recipe, manifests, num_workers)
 
     import ray

@@ -3,8 +3,10 @@ import math
 import pytest
 import torch
 
+from tests.training.trainer.doubles import make_recipe
 from training.errors import ModelError, SettingError
 from training.objective.curriculum import Trainable
+from training.trainer.assemble import check_ranks
 from training.trainer.checkpoint import Checkpoints, read_tensors
 from training.trainer.ema import MovingAverage
 from training.trainer.optimizer import OptimizerSettings, check_optimizer, make_optimizer
@@ -88,6 +90,13 @@ def test_weight_decay_is_for_matrices_and_not_for_biases_norms_and_tables():
 def test_eight_bits_without_a_gpu_are_refused_with_the_way_out():
     with pytest.raises(SettingError, match=r"optimizer\.kind=adamw"):
         check_optimizer(OptimizerSettings(kind="adamw_8bit"), torch.device("cpu"), 1)
+
+
+def test_previews_are_refused_where_devices_share_clips():
+    recipe = make_recipe({"num_frames": [5]}, run={"context_parallel": 2, "preview_every_steps": 5})
+    check_ranks(recipe, 2, torch.device("cpu"))
+    with pytest.raises(SettingError, match="leave --preview-clip out"):
+        check_ranks(recipe, 2, torch.device("cpu"), has_previews=True)
 
 
 class _CountingSgd(torch.optim.SGD):
