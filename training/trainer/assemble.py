@@ -63,9 +63,9 @@ def check_ranks(
     if parts_a_clip > 1:
         if has_previews and recipe.run.preview_every_steps:
             raise SettingError(
-                f"previews with run.context_parallel = {parts_a_clip}: a window may have any number "
-                "of latent frames, which devices cannot share; leave --preview-clip out, or set "
-                "run.context_parallel to 1"
+                f"previews with run.context_parallel = {parts_a_clip}: a window may have any "
+                "number of latent frames, which devices cannot share; leave --preview-clip out, or "
+                "set run.context_parallel to 1"
             )
         for phase in recipe.phases:
             check_phase(phase, parts_a_clip)
