@@ -145,7 +145,8 @@ class Recipe(_Table):
         del shaping["description"]
         for name in _SHAPE_NO_WEIGHTS:
             del shaping["run"][name]
-        for name in ("num_workers", "num_prefetched", "check"):
+        # Of these the last is held to by the state of the data.
+        for name in ("num_workers", "num_prefetched", "check", "batches_together"):
             del shaping["data"][name]
         for phase in shaping["phases"]:
             # Twice the ranks with half the accumulation is the same run.

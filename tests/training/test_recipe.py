@@ -3,6 +3,7 @@ from importlib.resources import files
 
 import pytest
 
+from curation.recipe import load_recipe as load_curation_recipe
 from training.errors import SettingError
 from training.recipe import check_recipe, load_recipe, recipe_names
 
@@ -11,6 +12,22 @@ def test_every_shipped_recipe_is_checked_and_named_as_its_file():
     assert recipe_names() == ["portrait_14b", "portrait_1_3b", "tiny"]
     for name in recipe_names():
         assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize("name", ["portrait_14b", "portrait_1_3b", "tiny"])
+def test_gates_are_on_what_curation_measures_and_can_be_met(name):
+    measured = load_curation_recipe("talking_portrait").fields
+    bounds = {
+        (field, limit)
+        for phase in load_recipe(name).phases
+        for source in phase.sources
+        for field, limits in source.where.items()
+        for limit in limits.values()
+    }
+    assert {field for field, _ in bounds} <= set(measured)
+    # Shares and probabilities end at 1.
+    shares = [limit for field, limit in bounds if field.endswith(("_ratio", "sync.confidence"))]
+    assert all(0 <= limit < 1 for limit in shares) and (shares or name == "tiny")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ class LoaderSettings(BaseModel):
         max_bad_ratio: share of the clips read that may turn out bad before training stops.
         num_workers: loader processes of a rank; 0 reads in the process itself.
         num_prefetched: batches that each of them reads ahead.
+        batches_together: batches of one shape that follow each other. With the number of ranks
+            times the batches that each accumulates, a step has one shape, and no rank waits for
+            one with longer clips. It is part of the order, so a resumed run keeps it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +38,7 @@ class LoaderSettings(BaseModel):
     max_bad_ratio: float = Setting(default=0.02, ge=0, le=1)
     num_workers: int = Setting(default=2, ge=0)
     num_prefetched: int = Setting(default=2, ge=1)
+    batches_together: int = Setting(default=1, ge=1)
 
 
 class DataSettings(LoaderSettings):
@@ -44,9 +48,6 @@ class DataSettings(LoaderSettings):
         sizes_px: width and height of every bucket; a clip goes to the one nearest in aspect.
         num_frames: lengths of the buckets, each 4k + 1; a clip goes to the longest it fills.
         batch_size: clips in a batch of one rank.
-        batches_together: batches of one shape that follow each other. With the number of ranks
-            times the batches that each accumulates, a step has one shape, and no rank waits for
-            one with longer clips. It is part of the order, so a resumed run keeps it.
         seed: of order, crops and flips.
         sources: which clips of which dataset are read, by gates on what curation measured, and how
             often: a clip of weight 1 is read once an epoch, one of 2.5 twice and, by
@@ -59,7 +60,6 @@ class DataSettings(LoaderSettings):
     sizes_px: tuple[tuple[int, int], ...] = ((832, 480), (480, 832), (624, 624))
     num_frames: tuple[int, ...] = (81,)
     batch_size: int = Setting(default=1, ge=1)
-    batches_together: int = Setting(default=1, ge=1)
     seed: int = Setting(default=0, ge=0)
     sources: tuple[Source, ...] = (Source(),)
     picture_ratio: float = Setting(default=0.0, ge=0, le=1)

@@ -61,8 +61,8 @@ class Source(_Record):
     Attributes:
         dataset: part of a manifest's path that names the dataset; empty means every dataset given.
         weight: how often a clip is read in an epoch.
-        where: bounds on measurements, as in a curation recipe's gates: ``sync.confidence`` to
-            ``{min = 3}``.
+        where: bounds on measurements, as in a curation recipe's gates: ``sync.confidence``, a
+            probability, to ``{min = 0.98}``.
     """
 
     dataset: str = ""
