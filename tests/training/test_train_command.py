@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from tests.training.data.made_dataset import (
@@ -99,6 +100,15 @@ def test_the_model_that_came_of_it_opens_with_its_codec(run):
     assert any(a.o.weight.any() for a in components.transformer.audio_blocks.values())
     picture = torch.zeros(1, 3, 5, 16, 16)
     assert components.codec.encode(picture).shape == (1, 16, 2, 2, 2)
+
+
+def test_a_run_that_stopped_and_went_on_made_the_model_of_one_that_did_not(run, dataset, tmp_path):
+    out = tmp_path / "whole"
+    _talk("train", "--recipe", "tiny", "--data", dataset, "--out", out, *_options())
+    weights = "model/transformer/diffusion_pytorch_model.safetensors"
+    stopped, whole = load_file(run[0] / weights), load_file(out / weights)
+    assert stopped.keys() == whole.keys()
+    assert all(torch.equal(stopped[name], whole[name]) for name in whole)
 
 
 def test_latents_made_beforehand_train_the_same_recipe(dataset, tmp_path):

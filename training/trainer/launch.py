@@ -158,7 +158,24 @@ def run_with_ray(
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise TalkError(f"a worker failed: {error}") from error
+        raise refusal_of(error) from error
+
+
+def refusal_of(error: Exception) -> TalkError:
+    """Return what a worker refused to do, as it said it; else that a worker failed.
+
+    Args:
+        error: Ray Train's, with the workers' failures by rank.
+
+    Returns:
+        The first worker's own error, of the class that decides the exit code.
+    """
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    for _, failure in sorted(failures.items()):
+        own = getattr(failure, "_base_exc", failure)  # Ray wraps what a worker raises
+        if isinstance(own, TalkError):
+            return own
+    return TalkError(f"a worker failed: {error}")
 
 
 def _work(job: dict[str, Any], make_preview: MakePreview | None = None) -> None:

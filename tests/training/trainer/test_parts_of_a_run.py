@@ -2,13 +2,16 @@ import math
 
 import pytest
 import torch
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+from ray.train.v2.api.exceptions import WorkerGroupError
 
 from tests.training.trainer.doubles import make_recipe
-from training.errors import ModelError, SettingError
+from training.errors import DivergedError, ModelError, SettingError
 from training.objective.curriculum import Trainable
 from training.trainer.assemble import check_ranks
 from training.trainer.checkpoint import Checkpoints, read_tensors
 from training.trainer.ema import MovingAverage
+from training.trainer.launch import refusal_of
 from training.trainer.optimizer import OptimizerSettings, check_optimizer, make_optimizer
 from training.trainer.progress import Meter, duration_text
 from training.trainer.step import StepReport
@@ -153,3 +156,11 @@ def test_speeds_are_sums_over_the_time_they_took():
     assert rates["data_wait_ratio"] == 0.2 and rates["step_s"] == 5 and rates["mfu"] == 0.2
     assert "mfu" not in meter.rates(None)
     assert duration_text(3725) == "1 h 02 min" and duration_text(65) == "1 min 05 s"
+
+
+def test_what_a_ray_worker_refuses_is_said_as_it_said_it():
+    refused = DivergedError("step 3: loss is nan")
+    wrapped = UserExceptionWithTraceback(refused, "Traceback: a page of it")
+    failed = WorkerGroupError("a page", {1: RuntimeError("lost the others"), 0: wrapped})
+    assert refusal_of(failed) is refused
+    assert "a worker failed" in str(refusal_of(WorkerGroupError("died", {0: RuntimeError("x")})))
