@@ -166,7 +166,7 @@ def _step(run: _Run, alive: LivingPhase, settings: StepSettings) -> None:
         flops = step_flops(alive.transformer, batches, phase.trainable) * run.world.data_size
         run.progress.meter.add(report, data_wait_s, flops)
         if position.step % run.recipe.run.log_every_steps == 0:
-            run.progress.line(position.step, phase.name, report, learning_rate)
+            run.progress.line(position.step, phase.name, learning_rate)
     run.checkpoints.poll()
     _now_and_then(run, alive)
 

@@ -31,12 +31,14 @@ class Meter:
     flops: float = 0.0
     data_wait_s: float = 0.0
     since_s: float = field(default=0.0)
+    reports: list[StepReport] = field(default_factory=list)
 
     def restart(self) -> None:
         """Forget everything and start the clock."""
         self.num_steps = self.num_clips = self.num_tokens = 0
         self.flops = self.data_wait_s = 0.0
         self.since_s = self.clock()
+        self.reports = []
 
     def add(self, report: StepReport, data_wait_s: float, flops: float) -> None:
         """Add a step."""
@@ -45,6 +47,14 @@ class Meter:
         self.num_tokens += report.num_tokens
         self.data_wait_s += data_wait_s
         self.flops += flops
+        self.reports.append(report)
+
+    def mean(self, name: str) -> float:
+        """Return the mean of a number over the steps that have it; NaN if none has."""
+        values = [
+            value for report in self.reports if not math.isnan(value := getattr(report, name))
+        ]
+        return sum(values) / len(values) if values else math.nan
 
     def rates(self, peak_flops_per_s: float | None) -> dict[str, float]:
         """Return speeds since the last line; MFU only where the devices' peak is known."""
@@ -87,23 +97,24 @@ class Progress:
         self.writer = SummaryWriter(str(folder / "tensorboard"))
         self.meter.restart()
 
-    def line(self, step: int, phase_name: str, report: StepReport, learning_rate: float) -> None:
-        """Say where the run is, and write its curves.
+    def line(self, step: int, phase_name: str, learning_rate: float) -> None:
+        """Say where the run is, and write its curves; losses are means since the line before.
 
         Args:
             step: steps done.
             phase_name: of the phase that the step belongs to.
-            report: of the last step.
             learning_rate: of the last step.
         """
+        loss, face, lips = (self.meter.mean(name) for name in ("loss", "face_loss", "lip_loss"))
+        gradient_norm = self.meter.mean("gradient_norm")
         rates = self.meter.rates(self.peak_flops_per_s)
         left_s = rates["step_s"] * (self.total_steps - step)
         values = {
-            "loss/all": report.loss,
-            "loss/plain": report.plain_loss,
-            "loss/face": report.face_loss,
-            "loss/lips": report.lip_loss,
-            "gradient_norm": report.gradient_norm,
+            "loss/all": loss,
+            "loss/plain": self.meter.mean("plain_loss"),
+            "loss/face": face,
+            "loss/lips": lips,
+            "gradient_norm": gradient_norm,
             "learning_rate": learning_rate,
             "time_left_s": left_s,
             **{f"speed/{name}": value for name, value in rates.items()},
@@ -114,9 +125,9 @@ class Progress:
         if self.console is not None:
             mfu = f"  mfu {rates['mfu']:.1%}" if "mfu" in rates else ""
             self.console.print(
-                f"{phase_name} {step}/{self.total_steps}  loss {report.loss:.4f}  "
-                f"face {_number(report.face_loss)}  lips {_number(report.lip_loss)}  "
-                f"grad {report.gradient_norm:.3g}  lr {learning_rate:.2g}  "
+                f"{phase_name} {step}/{self.total_steps}  loss {loss:.4f}  "
+                f"face {_number(face)}  lips {_number(lips)}  "
+                f"grad {gradient_norm:.3g}  lr {learning_rate:.2g}  "
                 f"{rates['tokens_per_s']:.0f} tokens/s  {rates['clips_per_s']:.2f} clips/s{mfu}  "
                 f"data wait {rates['data_wait_ratio']:.0%}  left {duration_text(left_s)}",
                 highlight=False,

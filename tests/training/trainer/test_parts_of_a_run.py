@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run_in_words(tmp_path):
     assert checkpoints.newest() is None
 
 
-def test_speeds_are_sums_over_the_time_they_took():
+def test_speeds_are_sums_and_losses_means_since_the_last_line():
     now = [10.0]
     meter = Meter(clock=lambda: now[0])
     meter.restart()
@@ -155,6 +156,11 @@ def test_speeds_are_sums_over_the_time_they_took():
     assert rates["clips_per_s"] == 0.8 and rates["tokens_per_s"] == 20
     assert rates["data_wait_ratio"] == 0.2 and rates["step_s"] == 5 and rates["mfu"] == 0.2
     assert "mfu" not in meter.rates(None)
+    meter.add(replace(report, loss=4.0, lip_loss=3.0), data_wait_s=0.0, flops=0.0)
+    assert meter.mean("loss") == 2.0 and meter.mean("lip_loss") == 3.0
+    assert math.isnan(meter.mean("face_loss"))
+    meter.restart()
+    assert math.isnan(meter.mean("loss"))
     assert duration_text(3725) == "1 h 02 min" and duration_text(65) == "1 min 05 s"
 
 
