@@ -116,6 +116,8 @@ def table(
             continue
 
         def figure(make: Callable[[Sequence[Trial]], float], of: Sequence[Trial]) -> str:
+            if np.isnan(make(of)):
+                return "-"
             value, low, high = with_interval(of, make)
             return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -124,7 +126,7 @@ def table(
             f"| {length_s:g} s | {len(own)} ({len({t.speaker for t in own})}) "
             f"| {figure(within_a_frame, own)} ({len(_errors_ms(own, 0.0))}) "
             f"| {figure(within_a_frame, sure)} ({len(_errors_ms(sure, 0.0))}) "
-            f"| {median_error_ms(sure):.0f} ms | "
+            f"| {f'{median_error_ms(sure):.0f} ms' if len(_errors_ms(sure, 0.0)) else '-'} | "
             + " | ".join(
                 figure(lambda of, v=voice: auc_against(of, v, said), rows)  # type: ignore[misc]
                 for voice in ("random", "matching", "shifted")
