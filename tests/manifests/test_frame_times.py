@@ -51,7 +51,8 @@ def write(
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
         stream.codec_context.max_b_frames = num_b_frames
         stream.codec_context.gop_size = 12
-        sound = container.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono")
+        coding = "mp2" if path.suffix in (".mpg", ".ts") else "pcm_s16le"
+        sound = container.add_stream(coding, rate=SAMPLE_RATE_HZ, layout="mono")
         heard = av.AudioFrame.from_ndarray(clicks[None], "s16", "mono")
         heard.sample_rate, heard.pts = SAMPLE_RATE_HZ, 0
         container.mux(sound.encode(heard))
@@ -120,9 +121,10 @@ def test_a_click_sounds_when_its_picture_is_shown(tmp_path, codec, num_b_frames,
     assert clicks_s == pytest.approx(pictures_s, abs=0.001)
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.ts", "a.mpg"])
 def test_containers_with_presentation_times_are_taken_at_their_word(tmp_path, name):
-    path = write(tmp_path / name, "libx264", 3, {})
+    codec, num_b_frames = ("mpeg2video", 2) if name == "a.mpg" else ("libx264", 3)
+    path = write(tmp_path / name, codec, num_b_frames, {})
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         said = [frame.pts for frame in container.decode(stream)]
@@ -130,3 +132,7 @@ def test_containers_with_presentation_times_are_taken_at_their_word(tmp_path, na
         stream = container.streams.video[0]
         given = [f.pts for f in with_shown_times(container.decode(stream), container, stream)]
     assert given == said
+    found = shown(path)
+    assert [number for number, _ in found] == list(range(NUM_FRAMES))
+    steps_s = np.diff([float(time) for _, time in found])
+    assert steps_s == pytest.approx([0.04] * (NUM_FRAMES - 1), abs=0.0011)
