@@ -9,7 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from curation.encode import encode_span
+from curation.recipe import PackSettings
 from manifests.frame_times import with_shown_times
+from manifests.span import Span
 from stages.audio import SAMPLE_RATE_HZ, read_track
 from stages.decode import DecodeCount, decode_frames
 from tests.stages.footage import facts_of
@@ -119,6 +122,18 @@ def test_a_click_sounds_when_its_picture_is_shown(tmp_path, codec, num_b_frames,
     clicks_s = [float(track.start_time) + k / SAMPLE_RATE_HZ for k in loud]
     pictures_s = [float(time) for number, time in shown(path) if number % FLASH_EVERY == 0]
     assert clicks_s == pytest.approx(pictures_s, abs=0.001)
+
+
+@pytest.mark.parametrize(("codec", "num_b_frames", "options"), CODECS)
+def test_what_is_packed_of_an_avi_is_what_was_analysed(tmp_path, codec, num_b_frames, options):
+    path = write(tmp_path / "a.avi", codec, num_b_frames, options)
+    facts = facts_of(path)
+    packed = encode_span(facts, Span(14, 30, Fraction(1, 25)), PackSettings(), DecodeCount())
+    (tmp_path / "packed.mp4").write_bytes(packed.data)
+    with av.open(str(tmp_path / "packed.mp4")) as container:
+        luma = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    assert [number_in(picture) for picture in luma] == list(range(14, 30))
+    assert packed.shown_pts.tolist() == list(range(14, 30))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.ts", "a.mpg"])
