@@ -20,6 +20,7 @@ PHASES = (
 
 ONE_STEP = {"steps": 1, "trainable": "adapter"}
 LOWER = {"precision": "bf16"}
+LORA = {"steps": 2, "trainable": "adapter_and_lora"}
 
 
 def _work(rank, folder):
@@ -41,10 +42,12 @@ def _work(rank, folder):
         if rank == 0:
             shutil.copytree(folder / "stopped", folder / "for one rank")
         runs["second"] = run(recipe, folder / "stopped", world, resume=True)
-        # Clips of two latent frames, one on each rank.
+        # Clips of two latent frames, one on each rank; computed twice, as large models are.
         sharing = sharing_clips(world, 2)
-        runs["shared"] = run(recipe, folder / "shared", sharing)
+        again = make_recipe(*PHASES, run={"recompute": True})
+        runs["shared"] = run(again, folder / "shared", sharing)
         runs["lower"] = run(make_recipe(ONE_STEP, run=LOWER), folder / "lower", world)
+        runs["lora"] = run(make_recipe(LORA, run=LOWER, lora=True), folder / "lora", world)
         reports = {
             name: [asdict(report) for report in result.reports] for name, result in runs.items()
         }
@@ -104,6 +107,13 @@ def test_sharding_rounds_nothing_that_one_rank_in_bf16_does_not(two_ranks, tmp_p
     (lower,) = two_ranks[1]["lower"]
     assert lower["loss"] == pytest.approx(alone.loss, abs=1e-6)
     assert lower["gradient_norm"] == pytest.approx(alone.gradient_norm, rel=1e-2)
+
+
+def test_a_lora_is_sharded_beside_its_frozen_base(two_ranks, tmp_path):
+    recipe = make_recipe({**LORA, "accumulation": 2}, run=LOWER, lora=True)
+    alone, lora = run(recipe, tmp_path).reports, two_ranks[1]["lora"]
+    assert [step["loss"] for step in lora] == pytest.approx([r.loss for r in alone], rel=2e-3)
+    assert lora[0]["gradient_norm"] == pytest.approx(alone[0].gradient_norm, rel=2e-2)
 
 
 def test_one_rank_goes_on_from_the_checkpoint_of_two(two_ranks):
