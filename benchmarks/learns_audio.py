@@ -3,7 +3,7 @@
     python -m benchmarks.learns_audio FOLDER [--clips 40] [--held-out 8]
     python -m benchmarks.learns_audio FOLDER --train DATASET... --test DATASET...
     python -m benchmarks.learns_audio FOLDER --data DATASET... --folds 4 [--only 0]
-        --recipe benchmarks/real_clips.toml [--one-speaker grid_]
+        --recipe benchmarks/real_clips.toml --variants 16 [--one-speaker grid_]
 
 Without datasets it makes talking footage (demo style, every sentence said once) and curates it.
 Then it precomputes latents, trains the recipe, and prints the error over the lips on clips that
@@ -71,7 +71,9 @@ def curated(folder: Path, name: str, numbers: range) -> str:
     return str(run)
 
 
-def trained(recipe: Recipe, datasets: list[str], folder: Path, console: Console) -> Path:
+def trained(
+    recipe: Recipe, datasets: list[str], folder: Path, num_variants: int, console: Console
+) -> Path:
     """Precompute and train; return the folder of the model."""
     tasks = tuple(sorted({task for phase in recipe.phases for task in phase.tasks}))
     started = time.perf_counter(), time.process_time()
@@ -81,7 +83,7 @@ def trained(recipe: Recipe, datasets: list[str], folder: Path, console: Console)
         None,
         datasets,
         latents,
-        PrecomputeSettings(tasks=tasks, num_variants=12, dtype="float16"),
+        PrecomputeSettings(tasks=tasks, num_variants=num_variants, dtype="float16"),
         Workers(),
     )
     console.print(f"{made.num_samples} crops precomputed, {_spent(*started)}")
@@ -193,6 +195,7 @@ def main() -> None:
     parser.add_argument("--one-speaker", nargs="*", default=[], help="prefixes of file names")
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--held-out", type=int, default=8)
+    parser.add_argument("--variants", type=int, default=12, help="crops of each clip")
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
@@ -202,7 +205,9 @@ def main() -> None:
     errors: dict[str, list[float]] = {}
     for folder, train, test in rounds(arguments, console):
         console.print(f"trained on {', '.join(train)}, tested on {', '.join(test)}")
-        errors |= lip_errors(recipe, trained(recipe, train, folder, console), test)
+        errors |= lip_errors(
+            recipe, trained(recipe, train, folder, arguments.variants, console), test
+        )
         report(errors, console)
 
 
