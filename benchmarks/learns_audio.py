@@ -9,8 +9,8 @@ Without datasets it makes talking footage (demo style, every sentence said once)
 Then it precomputes latents, trains the recipe, and prints the error over the lips on clips that
 were not trained on: with their own sound, with the sound of other clips, with none; sounds share
 noise, sigma and crop, and no clip is shown its caption. With folds, every speaker is left out once
-and what is printed is of all clips. Intervals are 95 % of a paired bootstrap over clips. What is in
-FOLDER already is used again.
+and what is printed is of all clips. Intervals are 95 % of a paired bootstrap over speakers, where they
+are told apart, else over clips. What is in FOLDER already is used again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.speaker_folds import read_clips, write_folds
+from benchmarks.speaker_folds import Clip, read_clips, write_folds
 from benchmarks.talking_footage import make_footage
 from manifests.dataset import find_dataset
 from training.data.collate import collate
@@ -159,24 +159,30 @@ def _errors(
     return (sums / (NUM_NOISES * len(SIGMAS))).numpy()
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % bootstrap interval over clips."""
-    draw = np.random.default_rng(0).integers(0, len(values), (NUM_BOOTSTRAPS, len(values)))
-    low, high = np.quantile(values[draw].mean(axis=1), (0.025, 0.975))
+def interval(values: np.ndarray, speakers: Sequence[str]) -> tuple[float, float, float]:
+    """Mean over clips, and its 95 % bootstrap interval over speakers, with all clips of each."""
+    _, group = np.unique(speakers, return_inverse=True)
+    sums, sizes = np.bincount(group, values), np.bincount(group)
+    draw = np.random.default_rng(0).integers(0, len(sums), (NUM_BOOTSTRAPS, len(sums)))
+    means = sums[draw].sum(axis=1) / sizes[draw].sum(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
     return float(values.mean()), float(low), float(high)
 
 
-def report(errors: dict[str, list[float]], console: Console) -> None:
-    """Print the table and the verdict."""
+def report(errors: dict[str, list[float]], speaker_of: Mapping[str, str], console: Console) -> None:
+    """Print the table and the verdict; a clip of no known speaker is one of its own."""
+    speakers = [speaker_of.get(clip_id, clip_id) for clip_id in errors]
     values = dict(zip(("own", "other", "none"), np.array(list(errors.values())).T, strict=True))
     own, num = values["own"], len(errors)
     console.print(f"error over the lips on {num} clips that were not trained on:")
     for name, of_clips in values.items():
         console.print(
-            "  {:<12} {:.4f}  [{:.4f}, {:.4f}]".format(f"{name} sound", *interval(of_clips))
+            "  {:<12} {:.4f}  [{:.4f}, {:.4f}]".format(
+                f"{name} sound", *interval(of_clips, speakers)
+            )
         )
     for name in ("other", "none"):
-        mean, low, high = interval(values[name] - own)
+        mean, low, high = interval(values[name] - own, speakers)
         verdict = "above 0" if low > 0 else "below 0" if high < 0 else "NOT separated from 0"
         console.print(
             f"  {name} minus own: {mean:+.4f} [{low:+.4f}, {high:+.4f}], {mean / own.mean():+.1%} "
@@ -203,21 +209,22 @@ def main() -> None:
     console = Console(width=160, highlight=False)
     recipe = load_recipe(arguments.recipe, arguments.set)
     errors: dict[str, list[float]] = {}
-    for folder, train, test in rounds(arguments, console):
+    clips = read_clips(arguments.data or (), arguments.one_speaker)
+    speaker_of = {clip.row["clip_id"]: clip.speaker for clip in clips}
+    for folder, train, test in rounds(arguments, clips, console):
         console.print(f"trained on {', '.join(train)}, tested on {', '.join(test)}")
         errors |= lip_errors(
             recipe, trained(recipe, train, folder, arguments.variants, console), test
         )
-        report(errors, console)
+        report(errors, speaker_of, console)
 
 
 def rounds(
-    arguments: argparse.Namespace, console: Console
+    arguments: argparse.Namespace, clips: Sequence[Clip], console: Console
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
     """What is trained on and tested on, in turn: given, folds of what is given, or made."""
     folder, places = arguments.folder, arguments.data
     if places:
-        clips = read_clips(places, arguments.one_speaker)
         num_speakers = len({clip.speaker for clip in clips})
         seconds = sum(clip.row["duration_s"] for clip in clips)
         console.print(f"data: given, {', '.join(str(find_dataset(place)) for place in places)}")
