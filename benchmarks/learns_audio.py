@@ -9,8 +9,8 @@ Without datasets it makes talking footage (demo style, every sentence said once)
 Then it precomputes latents, trains the recipe, and prints the error over the lips on clips that
 were not trained on: with their own sound, with the sound of other clips, with none; sounds share
 noise, sigma and crop, and no clip is shown its caption. With folds, every speaker is left out once
-and what is printed is of all clips. Intervals are 95 % of a paired bootstrap over speakers, where they
-are told apart, else over clips. What is in FOLDER already is used again.
+and what is printed is of all clips. Intervals are 95 % of a paired bootstrap over speakers, where
+they are known, else over clips. What is in FOLDER already is used again.
 """
 
 from __future__ import annotations
