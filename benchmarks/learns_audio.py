@@ -11,6 +11,10 @@ were not trained on: with their own sound, with the sound of other clips, with n
 noise, sigma and crop, and no clip is shown its caption. With folds, every speaker is left out once
 and what is printed is of all clips. Intervals are 95 % of a paired bootstrap over speakers, where
 they are known, else over clips. What is in FOLDER already is used again.
+
+Seen on 25 November 2026, other sound minus own: 8 clips of demo footage +1.05 [+0.93, +1.17], on 8
+of 8; four folds of 68 real clips of 41 speakers +0.014 [+0.005, +0.023], on 52 of 68. On the real
+clips no sound is as good as the own one: 8 minutes are too few for more.
 """
 
 from __future__ import annotations
