@@ -18,9 +18,9 @@ from training.errors import SettingError, TalkError
 
 if TYPE_CHECKING:
     from training.generation.inputs import Size
-    from training.generation.making import Made
     from training.generation.pipeline import TalkingPortraitPipeline
     from training.generation.progress import RichWatcher
+    from training.generation.record import Made
     from training.generation.settings import GenerationSettings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
