@@ -302,7 +302,7 @@ def _encoding(settings: GenerationSettings, usual: Encoding) -> Encoding:
 
 def _edit_encoding(settings: GenerationSettings, source: SourceVideo) -> Encoding:
     """Keep what the source has, unless something else is asked for."""
-    usual = replace(FAITHFUL, chroma=source.chroma, bits=source.bits)
+    usual = replace(FAITHFUL, chroma=source.chroma, bits=source.bits, fields=source.fields)
     return _encoding(settings, usual).checked(source.stored)
 
 

@@ -33,15 +33,19 @@ def pasted(
     Returns:
         A new frame in the source's format; outside of the region its planes are the source's.
     """
+    import cv2
+
     if not mask_HW.any():
         return source
     made = _as_source(made_HWC, source)
     alpha = feathered(mask_HW, FEATHER_RATIO * _smaller_side(mask_HW))
+    # Of an interlaced frame, colour is shared by lines of one field, two apart.
+    of_colour = cv2.erode(alpha, np.ones((5, 1))) if source.interlaced_frame else alpha
     step = 1 << (_bits(source) - 8)
     is_full = source.color_range == _FULL_RANGE
     planes = []
     for index, (plane, other) in enumerate(zip(_planes(source), _planes(made), strict=True)):
-        weight = _reduced(alpha, plane.shape)
+        weight = _reduced(of_colour if index else alpha, plane.shape)
         values = other.astype(np.float32)
         if match_colours:
             seam = (weight > 0) & (weight < MATCHED)

@@ -1,4 +1,4 @@
-"""How finely colour is stored: the pixel formats that films are written in."""
+"""How a film stores its pictures: colour resolution, and lines that belong to two moments."""
 
 from __future__ import annotations
 
@@ -38,3 +38,10 @@ class Chroma(StrEnum):
             (self is not Chroma.FULL and size.width_px % 2)
             or (self is Chroma.HALF and size.height_px % 2)
         )
+
+
+class Fields(StrEnum):
+    """Which of a frame's two fields is shown first, in x264's words."""
+
+    TOP_FIRST = "tff"
+    BOTTOM_FIRST = "bff"

@@ -21,7 +21,7 @@ from av.filter import Graph
 from training.errors import InputError
 from training.generation.decoding import Damage, decoded
 from training.generation.inputs import Notices, Size, frame_rate
-from training.generation.pixel_formats import Chroma
+from training.generation.pixel_formats import Chroma, Fields
 
 _TURNS = {90: ("cclock",), -90: ("clock",), 180: ("clock", "clock"), -180: ("clock", "clock")}
 """FFmpeg's transpose filters that undo a display rotation, which counts anticlockwise."""
@@ -30,6 +30,8 @@ _CHROMA = {
     ("yuv422", "yuvj422", "nv16", "p210", "yuyv", "uyvy", "yvyu"): Chroma.ROWS,
 }
 """By the beginning of a pixel format's name; all others keep their colour in 4:4:4 only."""
+_BOTTOM_FIRST = (3, 4)
+"""FFmpeg's ``AVFieldOrder``: BB and TB, whose bottom field is shown first."""
 _SLACK_S = 1e-3
 """Matroska rounds time stamps to 1 ms; a frame this late still counts as shown."""
 _EVEN_RATIO = 0.02
@@ -51,6 +53,7 @@ class SourceVideo:
         has_sound: whether it has an audio stream.
         chroma: colour resolution of `frames`.
         bits: of a sample of `frames`, 8 or 10.
+        fields: of an interlaced source; ``None``: it is none.
         turns: quarter turns that make it upright, as names of FFmpeg's transpose filter.
         is_retimed: whether frames are repeated or left out to come at a constant rate.
     """
@@ -64,6 +67,7 @@ class SourceVideo:
     has_sound: bool
     chroma: Chroma
     bits: int
+    fields: Fields | None
     turns: tuple[str, ...]
     is_retimed: bool
 
@@ -100,6 +104,7 @@ class SourceVideo:
                 if first is None:
                     raise InputError(f"{path}: no frame of it can be decoded")
                 rate = stream.average_rate
+                field_order = stream.codec_context.field_order
                 aspect = stream.sample_aspect_ratio or Fraction(1)
                 has_sound = bool(container.streams.audio)
                 duration_s = (container.duration or 0) / av.time_base
@@ -117,8 +122,10 @@ class SourceVideo:
                 f"its pixels are not square; {stored[0]}x{stored[1]} are seen as "
                 f"{size[0]}x{size[1]}",
             )
-        if first.interlaced_frame:
-            notices.say(path, "interlaced; its lines stay as they are, two moments in each frame")
+        fields = None
+        if first.interlaced_frame and not turns:
+            fields = Fields.BOTTOM_FIRST if field_order in _BOTTOM_FIRST else Fields.TOP_FIRST
+            notices.say(path, "interlaced; stays so, and a player shows it as it shows the source")
         bits = 10 if first.format.components[0].bits > 8 else 8
         if bits > 8:
             notices.say(path, "more than 8 bits a sample; 10 are kept, which not all players show")
@@ -134,6 +141,7 @@ class SourceVideo:
             has_sound,
             _chroma(first.format.name, stored),
             bits,
+            fields,
             turns,
             is_retimed=not is_even or fps != rate,
         )
