@@ -15,18 +15,21 @@ apart.) Each clip is made into versions whose truth is known:
 
 and measured by `curate run --recipe generated`, as `talk evaluate` does. Printed: every figure by
 version, how often a clip is ordered as it should be, and how far measured shifts are from true
-ones. SyncNet's figures appear where its weights are in the cache.
+ones; exit code 1 if anything is not as it should be. SyncNet's figures appear where its weights are
+in the cache.
 
 Sync-C, Sync-D and the confidence look for the best shift within 0.6 s, so they cannot and must not
 tell a clip from itself shifted by 0.2 s: that is what the AV offset is for. They have to tell the
-last three versions from the real one. The score at shift zero has to tell all, but for clips that
-are not in sync to begin with, whose own offsets are printed.
+last three versions from the real one. The score at shift zero has to tell all of a clip that is in
+sync to begin with; of the others, whose own offsets are printed, a shifted version may well be the
+better one. The motion of the mouth has to tell the still mouth.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,8 +52,20 @@ MAX_SIDE_PX = 512
 RATE_HZ = 16_000
 SHIFTS_MS = {"late 200": 200, "early 200": -200, "late 400": 400, "late 1000": 1000}
 VERSIONS = ("real", *SHIFTS_MS, "other voice", "still mouth")
-FIGURES = ("sync_c", "sync_d", "sync_confidence", "sync_score", "sync_score_at_zero")
 MUST_DIFFER = ("late 1000", "other voice", "still mouth")
+FIGURES: dict[str, tuple[str, ...]] = {
+    "sync_c": MUST_DIFFER,
+    "sync_d": MUST_DIFFER,
+    "sync_confidence": MUST_DIFFER,
+    "sync_score": MUST_DIFFER,
+    "sync_score_at_zero": VERSIONS[1:],
+    "mouth_motion": ("still mouth",),
+}
+"""Versions that each figure has to tell from the real one."""
+IN_SYNC_MS = 80.0
+"""Two frames; ours: a clip further off is not judged by its score at shift 0."""
+WORST_SHIFT_MS = 40.0
+"""A frame: a shift has to be measured to within it."""
 LOWER_IS_BETTER = frozenset({"sync_d"})
 CHIN = (152, 148, 176, 149, 150, 377, 400, 378, 379)
 
@@ -211,7 +226,7 @@ def make_versions(
     return paths
 
 
-def main() -> None:
+def main() -> int:
     """Choose, make, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -228,13 +243,21 @@ def main() -> None:
         num_workers=arguments.workers,
         sets=arguments.sets,
     )
-    found = {key: sync_of(run.clips[path].columns).figures for key, path in paths.items()}
+    found = {
+        key: {
+            **sync_of(run.clips[path].columns).figures,
+            "mouth_motion": run.clips[path].columns.get("faces.mouth_motion"),
+        }
+        for key, path in paths.items()
+    }
+    num_wrong = 0
     for group in ("index", "speech"):
         names = [take.name for take in takes if take.group == group]
         print(f"\n{group}: {len(names)} clips{', learned from' if group == 'speech' else ''}")
         print_figures(names, found)
-        print_order(names, found)
-        print_shifts(names, found)
+        num_wrong += print_order(names, found) + print_shifts(names, found)
+    print(f"\n{num_wrong} not as they should be")
+    return int(num_wrong > 0)
 
 
 def print_figures(names: list[str], found: dict[tuple[str, str], dict[str, float | None]]) -> None:
@@ -251,38 +274,58 @@ def print_figures(names: list[str], found: dict[tuple[str, str], dict[str, float
             print(f"    {version:12} {told}  ({0 if one is None else one.num_clips} clips)")
 
 
-def print_order(names: list[str], found: dict[tuple[str, str], dict[str, float | None]]) -> None:
-    """How many clips have the real version better than each other one; missing counts as worst."""
-    for figure in FIGURES:
+def print_order(names: list[str], found: dict[tuple[str, str], dict[str, float | None]]) -> int:
+    """How many clips have the real version better than each other one; return how many have not.
+
+    Missing counts as worst.
+    """
+    num_wrong = 0
+    for figure, versions in FIGURES.items():
         sign = -1 if figure in LOWER_IS_BETTER else 1
         real = {name: found[name, "real"][figure] for name in names}
         if all(value is None for value in real.values()):
             continue
+        judged = [
+            name
+            for name in names
+            if figure != "sync_score_at_zero" or is_in_sync(found[name, "real"]["av_offset_ms"])
+        ]
         told = []
-        for version in VERSIONS[1:] if figure == "sync_score_at_zero" else MUST_DIFFER:
+        for version in versions:
             num = 0
-            for name in names:
+            for name in judged:
                 mine, theirs = real[name], found[name, version][figure]
                 num += mine is not None and (theirs is None or sign * (mine - theirs) > 0)
-            told.append(f"{version} {num}/{len(names)}")
-        print(f"  real is better by {figure}: {', '.join(told)}")
+            num_wrong += len(judged) - num
+            told.append(f"{version} {num}/{len(judged)}")
+        left_out = sorted(set(names) - set(judged))
+        note = f" (not in sync, so not judged: {', '.join(left_out)})" if left_out else ""
+        print(f"  real is better by {figure}: {', '.join(told)}{note}")
+    return num_wrong
 
 
-def print_shifts(names: list[str], found: dict[tuple[str, str], dict[str, float | None]]) -> None:
-    """Measured less true shift, clip by clip."""
+def is_in_sync(offset_ms: float | None) -> bool:
+    """Whether a clip is in sync as it is."""
+    return offset_ms is not None and abs(offset_ms) <= IN_SYNC_MS
+
+
+def print_shifts(names: list[str], found: dict[tuple[str, str], dict[str, float | None]]) -> int:
+    """Measured less true shift, clip by clip; return how many are a frame off."""
+    num_wrong = 0
     for version, shift_ms in SHIFTS_MS.items():
         if abs(shift_ms) > 500:
             continue
         wrong = []
         for name in names:
             mine, theirs = (found[name, v]["av_offset_ms"] for v in (version, "real"))
-            wrong.append(
-                "?" if mine is None or theirs is None else f"{mine - theirs - shift_ms:+.0f}"
-            )
+            error_ms = None if mine is None or theirs is None else mine - theirs - shift_ms
+            wrong.append("?" if error_ms is None else f"{error_ms:+.0f}")
+            num_wrong += error_ms is None or abs(error_ms) > WORST_SHIFT_MS
         print(f"  {version}: measured shift less the true one [ms]: {' '.join(wrong)}")
     native = (found[name, "real"]["av_offset_ms"] for name in names)
     print("  real: offset [ms]: " + " ".join("?" if v is None else f"{v:+.0f}" for v in native))
+    return num_wrong
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
