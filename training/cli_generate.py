@@ -56,7 +56,10 @@ class Asked:
     size: Annotated[
         str | None, typer.Option("--size", help="480p, 540p, 720p, or WIDTHxHEIGHT in pixels.")
     ] = None
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same frames.")] = 0
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same frames."),
+    ] = 0
     sets: Annotated[
         list[str] | None,
         typer.Option(
@@ -211,10 +214,13 @@ def _run(
     from training.generation.making import VoiceOptions
     from training.generation.pipeline import TalkingPortraitPipeline
     from training.generation.progress import RichWatcher
-    from training.generation.ranks import default_device, is_first_rank
+    from training.generation.ranks import default_device, is_first_rank, is_there
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     where = asked.device or default_device()
+    if not is_there(where):
+        print(f"talk: --device {where}: torch finds none; cpu is always there", file=sys.stderr)
+        raise typer.Exit(2)
     dtype = torch.bfloat16 if where.startswith("cuda") else torch.float32
     begun = time.monotonic()
     try:

@@ -55,6 +55,8 @@ class FaceFinder:
                 "`pip install mediapipe==0.10.14`, give a face.npz beside the video, or turn the "
                 "look for faces off with --no-face-check"
             ) from error
+        # With the first face that is found, of MediaPipe's own use of protobuf.
+        warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)
         options = {"max_num_faces": max_faces, "refine_landmarks": True}
         with _unheard():
             self._mesh = face_mesh.FaceMesh(static_image_mode=not is_video, **options)
@@ -135,9 +137,7 @@ def _unheard() -> Iterator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)
-            yield
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(nowhere)

@@ -20,7 +20,14 @@ from training.generation.denoising import Watcher
 from training.generation.edit_view import close_view, whole_view
 from training.generation.editing import joined_masks
 from training.generation.faces import FaceFinder
-from training.generation.inputs import Notices, Size, checked_size, frames_for, model_size
+from training.generation.inputs import (
+    Notices,
+    Size,
+    checked_duration,
+    checked_size,
+    frames_for,
+    model_size,
+)
 from training.generation.pipeline import TalkingPortraitPipeline
 from training.generation.pixel_formats import Chroma
 from training.generation.portrait import Portrait, open_portrait
@@ -37,7 +44,8 @@ from training.generation.wishes import EditWishes, Wishes
 from training.model.interfaces import AUDIO_SAMPLE_RATE_HZ
 
 GIVEN_FRAMES = 17
-"""Frames of a video that is continued that the model sees: SkyReels-V2's ``overlap_history``."""
+"""Frames of a video that is continued that the model sees, where its windows are long enough:
+SkyReels-V2's ``overlap_history``."""
 
 
 @dataclass(frozen=True)
@@ -98,19 +106,22 @@ def generate_file(
     """
     notices = Notices()
     settings = settings.for_model(pipeline.spec.trained_with if pipeline.spec else None)
-    checked_out(out)
+    checked_out(out, [*audio, image, last_image, video])
+    checked_duration(duration_s, voices.max_duration_s)
     recordings = _recordings(audio, notices, voices)
     multiple_px = pipeline.size_multiple_px
     if size is not None:
         size = checked_size(size, multiple_px, notices)
     if image is not None and video is not None:
         raise InputError(f"{image} and {video}: begin with a portrait or go on from a video")
+    if last_image is not None and image is None:
+        raise InputError(f"{last_image}: a last picture without a first one; give a portrait too")
     portrait = None
     given: dict[str, Any] = {"fps": Fraction(settings.fps)}
     if image is not None:
         portrait = _portrait(image, size, settings, pipeline, notices, face_check, len(audio))
     elif video is not None:
-        given = _end_of(SourceVideo.open(video, notices), size, settings, pipeline)
+        given = _end_of(SourceVideo.open(video, notices), size, settings, pipeline, notices)
     elif size is None:
         size = model_size(Size(832, 480), settings.frame_area_px, multiple_px)
     last = None
@@ -178,7 +189,7 @@ def edit_file(
     """
     notices = Notices()
     settings = settings.for_model(pipeline.spec.trained_with if pipeline.spec else None)
-    checked_out(out)
+    checked_out(out, [*audio, video])
     recordings = _recordings(audio, notices, voices)
     source = SourceVideo.open(video, notices)
     encoding = _edit_encoding(settings, source)
@@ -248,6 +259,7 @@ def _end_of(
     size: Size | None,
     settings: GenerationSettings,
     pipeline: TalkingPortraitPipeline,
+    notices: Notices,
 ) -> dict[str, Any]:
     """The last frames of a film, and the sound that goes with them."""
     import collections
@@ -257,7 +269,10 @@ def _end_of(
     size = size or model_size(
         source.size, settings.frame_area_px, pipeline.size_multiple_px, source.path
     )
-    last: collections.deque[np.ndarray] = collections.deque(maxlen=GIVEN_FRAMES)
+    # At least half of the first window is left to make.
+    most_latents = max(1, (settings.window_latents or 2) // 2)
+    most = min(GIVEN_FRAMES, 4 * (most_latents - 1) + 1)
+    last: collections.deque[np.ndarray] = collections.deque(maxlen=most)
     num_frames = 0
     for picture in source.pictures():
         last.append(cv2.resize(picture, tuple(size), interpolation=cv2.INTER_AREA))
@@ -266,15 +281,21 @@ def _end_of(
         raise InputError(f"{source.path}: no frame of it can be decoded")
     frames = list(last)[-(4 * ((len(last) - 1) // 4) + 1) :]
     given: dict[str, Any] = {"given_frames": frames, "fps": source.fps}
-    if source.has_sound:
-        sound = Recording.open(
-            source.path, Notices(), max_duration_s=float("inf"), silence_is_fine=True
-        )
+    if source.has_sound and (sound := _sound_of(source, notices)) is not None:
         stop = round(num_frames * AUDIO_SAMPLE_RATE_HZ / source.fps)
         begin = round((num_frames - len(frames)) * AUDIO_SAMPLE_RATE_HZ / source.fps)
         given["given_sound_N"] = sound.read(begin, stop)
         sound.close()
     return given
+
+
+def _sound_of(source: SourceVideo, notices: Notices) -> Recording | None:
+    """Sound that goes with a film; one that is too short or broken is as good as none."""
+    try:
+        return Recording.open(source.path, max_duration_s=float("inf"), silence_is_fine=True)
+    except InputError as error:
+        notices.say(source.path, f"goes on as if it were silent: {error}")
+        return None
 
 
 def _say_which_ends(

@@ -10,15 +10,15 @@ import difflib
 import json
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from training.errors import SettingError
 from training.generation.denoising import Passes, Sampling
 from training.generation.guidance import Decay, Guidance, Projection, Weight
 from training.generation.guidance_presets import AUDIO_WEIGHT, TEXT_WEIGHT, preset, with_image
-from training.generation.inputs import MAX_FPS, MIN_FPS
+from training.generation.inputs import MAX_FPS, MAX_SIDE_PX, MIN_FPS
 from training.generation.schedulers import Solver
 from training.model.spec import TrainedWith
 
@@ -120,7 +120,7 @@ class GenerationSettings(BaseModel):
     replace_outside: bool = False
     close_view: bool = True
     fps: int = Field(25, ge=MIN_FPS, le=MAX_FPS)
-    area_px: int | None = Field(None, ge=1024)
+    area_px: int | None = Field(None, ge=1024, le=MAX_SIDE_PX**2)
     cache: Cache = Cache.NONE
     cache_threshold: float = Field(0.05, gt=0)
     mag_ratios: tuple[float, ...] | None = None
@@ -128,7 +128,7 @@ class GenerationSettings(BaseModel):
     layerwise_casting: bool = False
     preview_every: int = Field(0, ge=0)
     crf: float | None = Field(None, ge=0, le=51)
-    chroma: Literal["420", "444"] | None = None
+    chroma: Annotated[Literal["420", "422", "444"], BeforeValidator(str)] | None = None
 
     def rule(self) -> Guidance:
         """Return the guidance that is meant."""

@@ -106,7 +106,10 @@ def _blocks(
             yield np.zeros((num_channels, silent), np.float32)
         frame.pts = None  # Or the resampler fills gaps by its own rule.
         for out in resampler.resample(frame):
-            block = out.to_ndarray()
+            block: np.ndarray = out.to_ndarray()
+            if not np.isfinite(block).all():  # Float formats can hold what is no number.
+                block = np.nan_to_num(block, posinf=0.0, neginf=0.0)
+                damage.num_packets += 1
             block, skip = block[:, skip:], max(0, skip - block.shape[1])
             position += block.shape[1]
             yield block

@@ -7,7 +7,7 @@ frame. Not in the room: where frames come from, and pasting into a source (`past
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +22,8 @@ from training.generation.pixel_formats import Chroma, Fields
 from training.generation.sound import mixed_blocks, sound_facts
 
 _AAC_RATES_HZ = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_SUFFIXES = (".mp4", ".m4v", ".mov")
+"""Names under which players take an mp4."""
 _COARSER_IN_FULL = 6
 """Steps by which x264 quantises the chroma of 4:4:4 more coarsely than that of 4:2:0."""
 _BT709 = 1
@@ -99,24 +101,43 @@ in 4:2:0 and 38.0 in 4:4:4 at crf 5; with a quantiser of at most 7 it left 49.6 
 third to two thirds more bits. Usual footage lies above 50 dB."""
 
 
-def checked_out(path: str | Path) -> Path:
-    """Refuse a place where no film can be written.
+def checked_out(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> Path:
+    """Refuse a place where no film can be written, or should not.
 
     Args:
         path: where the film is to go.
+        inputs: files that it is made of, which it must not take the place of.
 
     Returns:
         The same path.
 
     Raises:
-        InputError: If its folder is not there, or it is a folder itself.
+        InputError: If its folder is not there or not open to writing, it is a folder itself or one
+            of the inputs, or its name is not that of an mp4.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder; make it first")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of an mp4")
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path}: an mp4 is written; give a name that ends in .mp4")
+    for one in inputs:
+        if one is not None and path.exists() and Path(one).exists() and path.samefile(one):
+            raise InputError(f"{path}: is an input too, and would be lost; give another name")
+    try:
+        partial = _partial(path)
+        partial.touch()
+        partial.unlink(missing_ok=True)  # Other ranks look at the same place.
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: cannot be written to ({error.strerror}); choose another folder"
+        ) from error
     return path
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 class VideoWriter:
@@ -155,7 +176,7 @@ class VideoWriter:
         self.fps = Fraction(fps)
         self.num_frames = 0
         self._size = (width_px, height_px)
-        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._partial = _partial(self.path)
         self._out = av.open(
             str(self._partial), "w", format="mp4", options={"movflags": "+faststart"}
         )

@@ -72,3 +72,9 @@ def test_a_model_that_says_nothing_is_used_as_wan_was_trained():
     assert (filled.window_latents, filled.overlap_latents) == (21, 5)
     assert make_settings("quality").for_model(None).overlap_latents == 7
     assert filled.area_px == 480 * 832
+
+
+def test_a_colour_resolution_may_look_like_a_number():
+    assert make_settings(overrides=["chroma=444"]).chroma == "444"
+    with pytest.raises(SettingError, match="chroma"):
+        make_settings(overrides=["chroma=411"])
