@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +11,7 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from benchmarks.edit_fidelity import LEAST_DB, fidelity
+from benchmarks.edit_fidelity import LEAST_DB, edited, fidelity
 from tests.training.generation.test_editing import made_face
 from tests.training.generation.tiny import ADAPTER, SMALL, tiny_components
 from training.cli import app
@@ -21,6 +22,8 @@ from training.model.spec import tiny_spec
 torch.set_num_threads(1)
 NUM_FRAMES = 12
 QUICK = ["--steps", "1", "--guidance", "none", "--size", "48x48", "--set", "window_latents=4"]
+CLIPS = Path(__file__).parents[3] / "shared" / "data"
+"""Beside a checkout; the clips are no part of the project."""
 LIMITED, FULL = 1, 2
 BT709, BT2020 = 1, 9
 
@@ -110,6 +113,21 @@ def test_outside_of_the_region_45_db_are_kept_by_the_command(folder, tmp_path, n
     assert len({frame.format.name.replace("yuvj", "yuv") for frame in frames}) == 1
     assert aspects[0] == aspects[1]
     assert (orders[0] in (3, 4)) == (orders[1] in (3, 4)) == (name == "woven.mp4")
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="no shared clips beside this checkout")
+@pytest.mark.parametrize(
+    "name", ["lp_d20_dark_offset.mp4", "d_hevc_hdr10.mp4", "d_interlaced_dvd.mpg", "d_vfr.mp4"]
+)
+def test_outside_of_the_region_45_db_are_kept_of_real_clips(folder, tmp_path, name):
+    (tmp_path / "model").symlink_to(folder / "model")
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "voice.wav", 0.2 * rng.standard_normal(8_000), 16_000)
+    found = edited(CLIPS / name, tmp_path, tmp_path / "voice.wav")
+    assert not isinstance(found, str), found
+    assert found.num_frames == 13
+    assert found.worst_db >= LEAST_DB
+    assert found.change > 5
 
 
 def test_noise_that_the_rate_factor_alone_would_lose_is_kept_too(folder, tmp_path):
