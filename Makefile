@@ -7,7 +7,7 @@ DEMO := demo-out
 
 MODELS := .venv-models
 
-.PHONY: demo test browser models test-models check format clean
+.PHONY: demo test chaos browser models test-models check format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -35,6 +35,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Runs that are killed at random moments, beyond what the tests do; some minutes.
+chaos: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.chaos
 
 # The tests of the `shards serve` page drive a real Chromium; without one they skip.
 browser:

@@ -220,33 +220,52 @@ def synthetic_1080p(folder: Path) -> list[str]:
 
 
 def peak_memory(minutes: int) -> None:
-    """Peak resident memory of one worker on a source of that length, in a process of its own."""
-    code = f"from benchmarks.decode_ratio import _memory_child; _memory_child({minutes})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("  memory")]
-    print(lines[-1] if lines else f"  memory: failed: {done.stderr[-400:]}")
+    """Peak resident memory of one worker on a source of that length.
+
+    The footage is made in one process and measured in another: making it takes more memory than
+    measuring it.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        for call in (f"_make_long({place!r}, {minutes})", f"_measure_long({place!r}, {minutes})"):
+            code = f"from benchmarks import decode_ratio; decode_ratio.{call}"
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                print(f"  memory: failed: {done.stderr[-400:]}")
+                return
+    print(next(line for line in done.stdout.splitlines() if line.startswith("  memory")))
 
 
-def _memory_child(minutes: int) -> None:
+def _make_long(place: str, minutes: int) -> None:
     from curation.demo import make_demo_footage
 
-    with tempfile.TemporaryDirectory() as place:
-        truths = make_demo_footage(Path(place) / "small")
-        face = next(t.file for t in truths if t.state == "done" and t.min_kept == 1)
-        uri = str(Path(place) / "long.mp4")
-        _repeat(str(Path(place) / "small" / face), uri, 60 * minutes)
-        run = Folder(str(Path(place) / "run"))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        measurer = Measurer(run, build_pipeline(load_recipe("talking_portrait")))
-        (source,) = identify([uri])
-        first = measurer(Unit(source))
-        for segment in range(first.num_segments if first.num_segments > 1 else 0):
-            measurer(Unit(source, segment, first.num_segments))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    truths = make_demo_footage(Path(place) / "small")
+    face = next(t.file for t in truths if t.state == "done" and t.min_kept == 1)
+    _repeat(str(Path(place) / "small" / face), str(Path(place) / "long.mp4"), 60 * minutes)
+
+
+def _measure_long(place: str, minutes: int) -> None:
+    run = Folder(str(Path(place) / "run"))
+    before = _peak_mib()
+    measurer = Measurer(run, build_pipeline(load_recipe("talking_portrait")))
+    (source,) = identify([str(Path(place) / "long.mp4")])
+    first = measurer(Unit(source))
+    for segment in range(first.num_segments if first.num_segments > 1 else 0):
+        measurer(Unit(source, segment, first.num_segments))
     print(
-        f"  memory of a worker, {minutes}-minute source: peak {peak / 1024:.0f} MiB "
-        f"(before it: {before / 1024:.0f})"
+        f"  memory of a worker, {minutes}-minute source: peak {_peak_mib():.0f} MiB "
+        f"(before it: {before:.0f})"
     )
+
+
+def _peak_mib() -> float:
+    """Peak of this program; on Linux getrusage would give its parent's where that is larger."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (each for each in status.read_text().splitlines() if each.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / 1024  # macOS: bytes
 
 
 def _repeat(uri: str, to: str, length_s: float) -> None:

@@ -10,12 +10,13 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.engine import Outcome
 from curation.errors import RunError
 from curation.inputs import Source
 from manifests.ledger import Commit
@@ -49,6 +50,21 @@ class DeadLetter:
     traceback: str = ""
     attempts: int = 1
 
+    @classmethod
+    def of(cls, outcome: Outcome, source: Source | None, stage: str) -> DeadLetter:
+        """The letter of a failed outcome; without a source it is named by the outcome's key."""
+        failure = outcome.failure
+        assert failure is not None
+        return cls(
+            uri=source.uri if source else outcome.key,
+            source_id=source.source_id if source else "",
+            stage=stage,
+            cause=failure.cause,
+            message=failure.message,
+            traceback=failure.traceback,
+            attempts=failure.attempts,
+        )
+
 
 @dataclass(frozen=True)
 class Funnel:
@@ -65,6 +81,29 @@ class Funnel:
     lost_s: dict[str, float]
     kept_s: float
     overlap_s: float
+
+
+@dataclass
+class RunBooks:
+    """What a run ended with.
+
+    Attributes:
+        counts: inputs by state.
+        funnel: where the time went.
+        num_clips: clips found.
+        num_kept: clips kept.
+        clips_s: seconds of the clips found, kept or not.
+        work: counters of decoding.
+        stage_s: CPU seconds by stage.
+    """
+
+    counts: dict[str, int]
+    funnel: Funnel
+    num_clips: int
+    num_kept: int
+    clips_s: float
+    work: dict[str, int] = field(default_factory=dict)
+    stage_s: dict[str, float] = field(default_factory=dict)
 
 
 def source_table(

@@ -225,7 +225,7 @@ def _check_engine(engine: str, address: str | None) -> None:
 
 
 def _stored_recipe(folder: Folder) -> Recipe:
-    from curation.run import read_run_file
+    from curation.run_file import read_run_file
 
     known = read_run_file(folder)
     if known is None:

@@ -8,24 +8,22 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from curation.books import DeadLetter, read_table
+from curation.books import DeadLetter, RunBooks, read_table
 from curation.engine import Engine, InlineEngine, SecondPool
 from curation.errors import RunError
 from curation.inputs import Source, identify
 from curation.pipeline import Pipeline, build_pipeline, stages_elsewhere
 from curation.progress import Progress
 from curation.recipe import Recipe, override_recipe
-from curation.run import (
-    RunBooks,
-    decide,
+from curation.run import decide, measure
+from curation.run_file import (
     finish_run_file,
     flagged_bad,
-    measure,
     open_run,
-    pack,
     read_run_file,
     write_run_file,
 )
+from curation.run_packing import pack
 from manifests.inspection.flags import Mark, marks_of_csv, read_flags
 from manifests.inspection.place import find_place
 from manifests.inspection.report import write_report

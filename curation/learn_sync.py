@@ -32,6 +32,14 @@ def learn_sync(
     report: Annotated[
         Path | None, typer.Option(help="Markdown file for the held-out figures.")
     ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--held-out",
+            help="Folder for the fold networks that the figures come from; "
+            "`python -m benchmarks.sync_accuracy --weights` takes them.",
+        ),
+    ] = None,
     networks: Annotated[int, typer.Option(min=1, help="Networks whose curves are averaged.")] = 2,
     steps: Annotated[int, typer.Option(min=10, help="Steps of learning of each of them.")] = 800,
     folds: Annotated[int, typer.Option(min=2, help="Folds over speakers.")] = 4,
@@ -102,5 +110,9 @@ def learn_sync(
     print(text)
     if report is not None:
         report.write_text(text + "\n", encoding="utf-8")
+    if held_out is not None:
+        held_out.mkdir(parents=True, exist_ok=True)
+        for number, estimator in enumerate(learned.held_out, 1):
+            (held_out / f"fold{number}.npz").write_bytes(save_arrays(estimator.to_arrays()))
     out.write_bytes(save_arrays(learned.estimator.to_arrays()))
     print(f"{out}: {out.stat().st_size} bytes; use it with --set sync.weights={out}")

@@ -35,8 +35,9 @@ from stages.landmarks import INNER_LIP, OUTER_LIP
 SHARDS = "dataset/shards"
 PACKED = "packed"
 
-_LAYOUT = 2
-"""What the note of a packed shard holds; a shard with an older note is written anew."""
+_LAYOUT = 3
+"""How pictures are encoded, and what the note of a packed shard holds; a shard with an older note
+is written anew."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curation.run import RunBooks
+from curation.books import RunBooks
 
 
 def funnel_table(books: RunBooks) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import numpy as np
 
 from stages.errors import StageError
 from stages.pcm import SAMPLE_RATE_HZ
+from stages.sound_pieces import Sound, language_of, pieces_by_language
 from stages.weights import WHISPER_LARGE, WHISPER_SMALL, WHISPER_TURBO, Weights
 from stages.weights_cache import digests, folder_of, state_of
 from stages.weights_fetch import fetch
@@ -37,12 +37,6 @@ MODELS: dict[str, Weights] = {
 }
 """Models that are known by a short name; their weights are pinned."""
 
-WINDOW_S = 30.0
-"""What the network hears at once; longer sound would be cut off silently."""
-
-MIN_PIECE_S = 10.0
-"""Sound longer than the window is cut in a pause, but not into pieces shorter than this."""
-
 GAP_S = 10
 """Silence before each piece on the batch's time line, whole seconds. faster-whisper shortens the
 first word after a pause of four median words, of at most 0.7 s each (``add_word_timestamps``)."""
@@ -52,25 +46,8 @@ NO_SPEECH_PROBABILITY, NO_SPEECH_LOG_PROBABILITY = 0.6, -1.0
 ``WhisperModel.transcribe`` (``no_speech_threshold``, ``log_prob_threshold``), which the batched
 pipeline leaves to its user."""
 
-PAD_S = 0.4
-"""Sound before the first voice and after the last that is heard, too (faster-whisper's
-``VadOptions.speech_pad_ms``): in longer silence Whisper makes words up."""
-
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _REQUIRED = ("model.bin", "config.json", "tokenizer.json")
-
-
-@dataclass(frozen=True)
-class Sound:
-    """Sound to be transcribed.
-
-    Attributes:
-        samples: (N,) float32, mono at 16 kHz.
-        voiced: voiced stretches in seconds from the first sample on.
-    """
-
-    samples: np.ndarray
-    voiced: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -258,13 +235,7 @@ class Whisper:
         """
         languages = [language_of(self._model, sound, self._languages) for sound in sounds]
         words: list[list[Word]] = [[] for _ in sounds]
-        for language in sorted({name for name, _ in languages if name is not None}):
-            pieces = [
-                (number, first, last)
-                for number, sound in enumerate(sounds)
-                if languages[number][0] == language
-                for first, last in pieces_of(sound)
-            ]
+        for language, pieces in pieces_by_language(sounds, [name for name, _ in languages]):
             heard = self._hear([sounds[n].samples[a:b] for n, a, b in pieces], language)
             for (number, first, _), found in zip(pieces, heard, strict=True):
                 words[number] += [_moved(word, first / SAMPLE_RATE_HZ) for word in found]
@@ -303,54 +274,6 @@ class Whisper:
             length_s = len(pieces[number]) / SAMPLE_RATE_HZ
             words[number] += [_word(word, start_s, length_s) for word in segment.words or ()]
         return words
-
-
-def language_of(
-    model: Any, sound: Sound, languages: Sequence[str]
-) -> tuple[str | None, float | None]:
-    """Find the language of a sound.
-
-    Args:
-        model: a ``faster_whisper.WhisperModel``.
-        sound: the sound.
-        languages: languages that are spoken; empty for any.
-
-    Returns:
-        ISO 639 code and its probability; ``None`` where there is no voice, or no choice.
-    """
-    if not sound.voiced:
-        return None, None
-    if not model.model.is_multilingual:
-        return "en", None
-    if len(languages) == 1:
-        return languages[0], None
-    # What is heard first may be a pause, or the end of somebody else's sentence.
-    first = round(sound.voiced[0][0] * SAMPLE_RATE_HZ)
-    _, _, probabilities = model.detect_language(audio=sound.samples[first:])
-    known = dict(probabilities)
-    chosen = [name for name in languages if name in known] or list(known)
-    best = max(chosen, key=lambda name: known[name])
-    return best, float(known[best])
-
-
-def pieces_of(sound: Sound) -> list[tuple[int, int]]:
-    """Cut sound into pieces that the network can hear at once, in pauses if there are any.
-
-    Args:
-        sound: the sound; it has voice.
-
-    Returns:
-        Pieces in samples, [first, last), one after the other, from the first voice to the last.
-    """
-    pauses = [(a + b) / 2 for (_, a), (b, _) in itertools.pairwise(sound.voiced)]
-    cuts_s = [max(0.0, sound.voiced[0][0] - PAD_S)]
-    end_s = min(len(sound.samples) / SAMPLE_RATE_HZ, sound.voiced[-1][1] + PAD_S)
-    while end_s - cuts_s[-1] > WINDOW_S:
-        earliest_s, latest_s = cuts_s[-1] + MIN_PIECE_S, cuts_s[-1] + WINDOW_S
-        inside = [time_s for time_s in pauses if earliest_s <= time_s <= latest_s]
-        cuts_s.append(inside[-1] if inside else latest_s)
-    cuts = [round(time_s * SAMPLE_RATE_HZ) for time_s in (*cuts_s, end_s)]
-    return list(itertools.pairwise(cuts))
 
 
 def _places(lengths: Sequence[int]) -> list[int]:

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
+from manifests.frame_times import with_shown_times
 from manifests.reasons import Reason
 from stages.errors import MediaError
 from stages.facts import SourceFacts, VideoFacts
@@ -295,11 +296,10 @@ def _frames_from(
         stream.thread_type = "NONE"
         if target is not None:
             container.seek(int(target // facts.video.time_base), stream=stream, backward=True)
-        for packet in _packets(container, stream):
-            for frame in _decode(packet):
-                count.num_frames += 1
-                count.num_corrupt += bool(frame.is_corrupt)
-                yield frame
+        for frame in with_shown_times(_decoded(container, stream), container, stream):
+            count.num_frames += 1
+            count.num_corrupt += bool(frame.is_corrupt)
+            yield frame
 
 
 def open_container(uri: str) -> av.container.InputContainer:
@@ -328,17 +328,18 @@ def _local_or_file(uri: str) -> str | IO[bytes]:
     return fsspec.open(uri, "rb").open()  # type: ignore[no-any-return]
 
 
-def _packets(
-    container: av.container.InputContainer, stream: av.stream.Stream
-) -> Iterator[av.Packet]:
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[VideoFrame]:
     packets = container.demux(stream)
     while True:
         try:
-            yield next(packets)
+            packet = next(packets)
         except StopIteration:
             return
         except av.FFmpegError:
             return
+        yield from _decode(packet)
 
 
 def _decode(packet: av.Packet) -> list[VideoFrame]:

@@ -23,10 +23,11 @@ from stages.aesthetic import AestheticHead
 from stages.caption import CaptionMeasurement
 from stages.clip_model import CONFIG_NAME, ClipModel
 from stages.contract import ClipView, Resources, Stage, StageSettings
-from stages.environment import check_weights, lacks, weights_digest, weights_path
+from stages.environment import check_weights, weights_digest, weights_path
 from stages.errors import StageError
 from stages.facts import SourceFacts
 from stages.key_frames import KeyFrames, decode_jpeg
+from stages.optional_network import OptionalNetwork
 
 PACKAGES = ("open_clip", "torch", "torchvision")
 INSTALL = "`make models`"
@@ -113,10 +114,8 @@ class EmbeddingStage(Stage[EmbeddingSettings]):
         self._model: EmbeddingModel | None = None
         self._head: AestheticHead | None = None
         weights = [name for name in (settings.model, settings.aesthetic) if name != "none"]
-        self._missing = lacks(PACKAGES, weights, INSTALL)
-        self.is_used = settings.backend == "open_clip" or (
-            settings.backend == "auto" and self._missing is None
-        )
+        self._choice = OptionalNetwork.look(settings.backend, PACKAGES, weights, INSTALL)
+        self.is_used = self._choice.is_used
         if self.is_used:
             self.costly, self.packages = True, PACKAGES
             self.needs = (*EmbeddingStage.needs, KeyFrames)
@@ -136,15 +135,12 @@ class EmbeddingStage(Stage[EmbeddingSettings]):
 
     def remark(self) -> str | None:
         """Say whether CLIP looks, and what would make it."""
-        if self.settings.backend != "auto":
-            return None
-        if self.is_used:
-            return f"embeddings by {self.settings.model}, of clips that no gate has refused"
-        return f"no embedding and no aesthetic score: {self._missing}"
+        used = f"embeddings by {self.settings.model}, of clips that no gate has refused"
+        return self._choice.remark(used, "no embedding and no aesthetic score")
 
     def lacking(self) -> str | None:
         """What is missing for a backend that the recipe demands."""
-        return self._missing if self.settings.backend == "open_clip" else None
+        return self._choice.lacking()
 
     def weights_digests(self) -> tuple[str, ...]:
         """Digests of the networks, if they are used."""
@@ -168,8 +164,7 @@ class EmbeddingStage(Stage[EmbeddingSettings]):
     def measure(self, clips: Sequence[ClipView]) -> list[Any]:
         """Embed each clip."""
         if self._model is None:
-            wanted = self.settings.backend != "none"
-            lacking = EmbeddingMeasurement(problem=self._missing if wanted else "backend none")
+            lacking = EmbeddingMeasurement(problem=self._choice.unused_because)
             return [lacking for _ in clips]
         return embed_clips(clips, self._model, self._head, self.settings.num_frames)
 

@@ -125,7 +125,7 @@ class FacesMeasurement:
         "other live faces of comparable size in the clip", high=Reason.SEVERAL_FACES
     )
     largest_other_ratio: float | None = measured(
-        "height of the largest other face, live or not, over this one's"
+        "height of the largest other face, live or not, over this one's", high=Reason.SEVERAL_FACES
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import av
 from pydantic import Field as Setting
 
+from manifests.frame_times import with_shown_times
 from manifests.measurement import measured
 from manifests.reasons import Reason
 from stages.contract import ClipView, Stage, StageSettings
@@ -76,7 +77,7 @@ class ProbeStage(Stage[ProbeSettings]):
     """Facts of a source, copied to each of its clips."""
 
     name = "probe"
-    version = 1
+    version = 2
     settings_type = ProbeSettings
     measurement = ProbeMeasurement
     needs = (SourceFacts,)
@@ -212,7 +213,7 @@ def _first_frame(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> av.VideoFrame | None:
     try:
-        return next(iter(container.decode(stream)), None)
+        return next(with_shown_times(container.decode(stream), container, stream), None)
     except av.FFmpegError:
         return None
 

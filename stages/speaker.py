@@ -25,14 +25,13 @@ from stages.contract import ClipView, Resources, Stage, StageSettings
 from stages.environment import (
     INSTALL_TORCH,
     check_weights,
-    lacks,
     torch_device,
-    weights_digest,
     weights_path,
 )
 from stages.face_crops import FRAME_RATE_FPS, FaceCrops
 from stages.face_track import FaceTrack, FaceTracks
 from stages.lr_asd import LrAsd
+from stages.optional_network import OptionalNetwork
 from stages.speaker_turns import Verdict, share_out, speakers, verdict_of
 from stages.speech import Voice
 from stages.sync_estimator import SyncEstimate, SyncEstimator, SyncInput
@@ -118,10 +117,10 @@ class SpeakerStage(Stage[SpeakerSettings]):
         super().__init__(settings)
         self._estimator = estimator
         self._network: LrAsd | None = None
-        self._missing = lacks(("torch",), (settings.weights,), INSTALL_TORCH)
-        self.uses_network = settings.network == "lr_asd" or (
-            settings.network == "auto" and self._missing is None
+        self._choice = OptionalNetwork.look(
+            settings.network, ("torch",), (settings.weights,), INSTALL_TORCH
         )
+        self.uses_network = self._choice.is_used
         if self.uses_network:
             self.costly, self.packages = True, ("torch",)
             self.needs = (*SpeakerStage.needs, FaceCrops)
@@ -140,20 +139,16 @@ class SpeakerStage(Stage[SpeakerSettings]):
 
     def remark(self) -> str | None:
         """Say whether the network looks, and what would make it."""
-        if self.settings.network != "auto":
-            return None
-        if self.uses_network:
-            return "the speaker from sync, and LR-ASD scores every frame"
-        return f"the speaker from sync alone, without an active-speaker network: {self._missing}"
+        alone = "the speaker from sync alone, without an active-speaker network"
+        return self._choice.remark("the speaker from sync, and LR-ASD scores every frame", alone)
 
     def lacking(self) -> str | None:
         """What is missing for a network that the recipe demands."""
-        return self._missing if self.settings.network == "lr_asd" else None
+        return self._choice.lacking()
 
     def weights_digests(self) -> tuple[str, ...]:
         """Digests of the estimator of sync, and of the network if it is used."""
-        network = (weights_digest(self.settings.weights),) if self.uses_network else ()
-        return (SyncEstimator.weights_digest(), *network)
+        return (SyncEstimator.weights_digest(), *self._choice.digests())
 
     def shaping_settings(self) -> dict[str, Any]:
         """All but where the network is and runs; the weights have their digest."""

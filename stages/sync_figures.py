@@ -99,6 +99,11 @@ def table(
     lengths_s: Sequence[float] = LENGTHS_S,
 ) -> str:
     """Return held-out figures by length, each with its 95 % interval over speakers."""
+    asked = {id(trial): confidence(trial) for trial in judged}  # Once, as they are resampled often.
+
+    def said(trial: Trial) -> float:
+        return asked[id(trial)]
+
     lines = [
         "| length | segments (speakers) | within 40 ms, all (n) | within 40 ms, sure (n) "
         "| median error, sure | AUC random | AUC matching | AUC shifted |",
@@ -111,6 +116,8 @@ def table(
             continue
 
         def figure(make: Callable[[Sequence[Trial]], float], of: Sequence[Trial]) -> str:
+            if np.isnan(make(of)):
+                return "-"
             value, low, high = with_interval(of, make)
             return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -119,9 +126,9 @@ def table(
             f"| {length_s:g} s | {len(own)} ({len({t.speaker for t in own})}) "
             f"| {figure(within_a_frame, own)} ({len(_errors_ms(own, 0.0))}) "
             f"| {figure(within_a_frame, sure)} ({len(_errors_ms(sure, 0.0))}) "
-            f"| {median_error_ms(sure):.0f} ms | "
+            f"| {f'{median_error_ms(sure):.0f} ms' if len(_errors_ms(sure, 0.0)) else '-'} | "
             + " | ".join(
-                figure(lambda of, v=voice: auc_against(of, v, confidence), rows)  # type: ignore[misc]
+                figure(lambda of, v=voice: auc_against(of, v, said), rows)  # type: ignore[misc]
                 for voice in ("random", "matching", "shifted")
             )
             + " |"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stages.errors import StageError
+from stages.landmarks import FloatArray
 from stages.sync_curve import can_tell, curve_of, peak_of
 from stages.sync_estimator import SyncEstimator
 from stages.sync_examples import TalkingClip
@@ -57,11 +58,14 @@ class Learned:
 
     Attributes:
         estimator: learned on all speakers, calibrated on held-out ones.
+        held_out: one estimator a fold, which has seen no speaker of it; `learned_from` of each is
+            everything by the speakers that it has seen.
         trials: trials of estimators that had not seen the speaker.
         offsets_ms: where each clip's voice lies, by held-out estimators.
     """
 
     estimator: SyncEstimator
+    held_out: tuple[SyncEstimator, ...]
     trials: tuple[Trial, ...]
     offsets_ms: dict[str, float]
 
@@ -103,7 +107,29 @@ def learn(
     learned_from = frozenset(clip.source_id[:16] for clip in clips if clip.name in offsets_ms)
     estimator = SyncEstimator(tuple(networks), logistic(judged), 1.0, learned_from)
     clear = clear_voice(estimator, [clip for clip in clips if clip.name in offsets_ms])
-    return Learned(replace(estimator, clear_voice=clear), judged, offsets_ms)
+    return Learned(
+        replace(estimator, clear_voice=clear),
+        _by_fold(clips, held_out, fold_of, estimator.logit),
+        judged,
+        offsets_ms,
+    )
+
+
+def _by_fold(
+    clips: Sequence[TalkingClip],
+    held_out: Mapping[str, SyncEstimator],
+    fold_of: Mapping[str, int],
+    logit: FloatArray,
+) -> tuple[SyncEstimator, ...]:
+    """Return the estimator of each fold, with the calibration and what it has seen."""
+    by_fold = {fold: held_out[speaker] for speaker, fold in fold_of.items()}
+    seen = {
+        fold: frozenset(c.source_id[:16] for c in clips if fold_of[c.speaker] != fold)
+        for fold in by_fold
+    }
+    return tuple(
+        replace(by_fold[fold], logit=logit, learned_from=seen[fold]) for fold in sorted(by_fold)
+    )
 
 
 def clear_voice(estimator: SyncEstimator, clips: Sequence[TalkingClip]) -> float:

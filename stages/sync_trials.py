@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,8 +34,23 @@ VOICES = ("own", "random", "matching", "shifted")
 class Judge(Protocol):
     """What is put on trial."""
 
-    def agreements(self, streams: Sequence[Streams]) -> list[FloatArray]:
-        """Return how well each frame agrees with the sound at each offset."""
+    def agreements(self, streams: Sequence[Any]) -> list[FloatArray]:
+        """Return how well each frame agrees with the sound at each offset, (D, N) of each cut."""
+
+
+class Cut(Protocol):
+    """How a judge wants its cuts; `cut` is the one of estimators that read `Streams`."""
+
+    def __call__(
+        self,
+        clip: TalkingClip,
+        voice: TalkingClip,
+        start_s: float,
+        length_s: float,
+        voice_start_s: float,
+        spare_s: float,
+    ) -> Any:
+        """Return the picture of one clip and the sound of one; arguments as of `cut`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,7 @@ class Trial:
         score: height of the peak.
         error_ms: against the rest of the clip; None for another voice or without a rest.
         reference_margin: how much the rest's curve stands out.
+        clip: name of the clip that is seen.
     """
 
     speaker: str
@@ -61,11 +77,17 @@ class Trial:
     score: float
     error_ms: float | None = None
     reference_margin: float = 0.0
+    clip: str = ""
 
 
 def whole_clip(clip: TalkingClip) -> Streams:
     """Return a whole clip with all of its sound."""
-    return cut(clip, clip, clip.times_s[0], clip.length_s + 1e-6, clip.times_s[0], 1.0)
+    return cut(clip, clip, *_whole(clip))
+
+
+def _whole(clip: TalkingClip) -> tuple[float, float, float, float]:
+    first_s = float(clip.times_s[0])
+    return first_s, clip.length_s + 1e-6, first_s, 1.0
 
 
 def cut(
@@ -107,6 +129,7 @@ def trials(
     judge_of: Callable[[TalkingClip], Judge],
     seed: int,
     lengths_s: Sequence[float] = LENGTHS_S,
+    cut_of: Cut = cut,
 ) -> Iterator[Trial]:
     """Yield held-out trials of all clips.
 
@@ -115,6 +138,7 @@ def trials(
         judge_of: an estimator that has not seen the clip's speaker.
         seed: where the cuts come from.
         lengths_s: lengths of the segments.
+        cut_of: makes what the estimator reads.
 
     Yields:
         The trials.
@@ -123,11 +147,11 @@ def trials(
     for clip in clips:
         rng = np.random.default_rng([seed, int(clip.name[:12], 16) if _is_hex(clip.name) else 0])
         judge = judge_of(clip)
-        whole = judge.agreements([whole_clip(clip)])[0]
+        whole = judge.agreements([cut_of(clip, clip, *_whole(clip))])[0]
         for length_s in (length for length in lengths_s if length + 0.1 < clip.length_s):
             num = min(SEGMENTS_A_LENGTH, max(1, int(1.5 * clip.length_s / length_s)))
             for _ in range(num):
-                yield from _segment(clip, clips, voices, judge, whole, length_s, rng)
+                yield from _segment(clip, clips, voices, judge, whole, length_s, rng, cut_of)
 
 
 def _segment(
@@ -138,6 +162,7 @@ def _segment(
     whole_DN: FloatArray,
     length_s: float,
     rng: np.random.Generator,
+    cut_of: Cut,
 ) -> Iterator[Trial]:
     start_s = float(clip.times_s[0] + rng.uniform(0, clip.length_s - length_s))
     shift_s = float(rng.uniform(-1, 1) * MAX_CUT_SHIFT_S)
@@ -154,7 +179,7 @@ def _segment(
     elsewhere = _elsewhere(clip, start_s, length_s, rng)
     if elsewhere is not None:
         cuts.append(("shifted", clip, elsewhere))
-    streams = [cut(clip, voice, start_s, length_s, from_s, spare_s) for _, voice, from_s in cuts]
+    streams = [cut_of(clip, voice, start_s, length_s, at_s, spare_s) for _, voice, at_s in cuts]
     reference = _rest(whole_DN, start_s - clip.times_s[0], length_s)
     for (voice, _, _), found in zip(cuts, judge.agreements(streams), strict=True):
         curve = curve_of(found)
@@ -172,6 +197,7 @@ def _segment(
             score,
             error_ms,
             reference[1] if reference is not None else 0.0,
+            clip.name,
         )
 
 

@@ -20,13 +20,12 @@ from stages.contract import ClipView, Resources, Stage, StageSettings
 from stages.environment import (
     INSTALL_TORCH,
     check_weights,
-    lacks,
     torch_device,
-    weights_digest,
     weights_path,
 )
 from stages.face_crops import FRAME_RATE_FPS, FaceCrops
 from stages.facts import SourceFacts
+from stages.optional_network import OptionalNetwork
 from stages.speech import Voice
 from stages.syncnet import SyncNet, SyncNetScore
 
@@ -88,10 +87,10 @@ class SyncNetStage(Stage[SyncNetSettings]):
     def __init__(self, settings: SyncNetSettings) -> None:
         super().__init__(settings)
         self._network: SyncNet | None = None
-        self._missing = lacks(("torch",), (settings.weights,), INSTALL_TORCH)
-        self.is_used = settings.backend == "syncnet" or (
-            settings.backend == "auto" and self._missing is None
+        self._choice = OptionalNetwork.look(
+            settings.backend, ("torch",), (settings.weights,), INSTALL_TORCH
         )
+        self.is_used = self._choice.is_used
         if self.is_used:
             self.costly, self.packages = True, ("torch",)
             self.needs = (*SyncNetStage.needs, FaceCrops)
@@ -110,19 +109,16 @@ class SyncNetStage(Stage[SyncNetSettings]):
 
     def remark(self) -> str | None:
         """Say whether SyncNet looks, and what would make it."""
-        if self.settings.backend != "auto":
-            return None
-        if self.is_used:
-            return "Sync-C and Sync-D by SyncNet, on clips that no gate has refused"
-        return f"no Sync-C and Sync-D: {self._missing}"
+        used = "Sync-C and Sync-D by SyncNet, on clips that no gate has refused"
+        return self._choice.remark(used, "no Sync-C and Sync-D")
 
     def lacking(self) -> str | None:
         """What is missing for a backend that the recipe demands."""
-        return self._missing if self.settings.backend == "syncnet" else None
+        return self._choice.lacking()
 
     def weights_digests(self) -> tuple[str, ...]:
         """Digest of the network, if it is used."""
-        return (weights_digest(self.settings.weights),) if self.is_used else ()
+        return self._choice.digests()
 
     def shaping_settings(self) -> dict[str, Any]:
         """Nothing but whether it is used: device and batch do not change a score."""
@@ -134,8 +130,7 @@ class SyncNetStage(Stage[SyncNetSettings]):
 
     def _measure(self, view: ClipView) -> SyncNetMeasurement:
         if self._network is None:
-            wanted = self.settings.backend != "none"
-            return SyncNetMeasurement(problem=self._missing if wanted else "backend none")
+            return SyncNetMeasurement(problem=self._choice.unused_because)
         crops = view.evidence.get(FaceCrops)
         run = crops.run(view.clip.track, view.clip.span)
         if run is None:

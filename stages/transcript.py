@@ -16,7 +16,7 @@ from pydantic import field_validator
 
 from manifests.measurement import measured
 from manifests.reasons import Reason
-from stages.asr import Device, Sound, Whisper, check_model, fetch_model, find_model, how_to_get
+from stages.asr import Device, Whisper, check_model, fetch_model, find_model, how_to_get
 from stages.asr import model_digests as digests_of
 from stages.contract import ClipView, Resources, Stage, StageSettings
 from stages.cues import words_of
@@ -25,6 +25,7 @@ from stages.environment import lacks
 from stages.errors import StageError
 from stages.facts import SourceFacts
 from stages.sidecars import read_sidecar
+from stages.sound_pieces import Sound
 from stages.speech import Voice
 from stages.subtitles import Subtitles
 from stages.sync import SyncMeasurement

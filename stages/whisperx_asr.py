@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from stages.asr import Device, Heard, Sound, language_of, pieces_of
+from stages.asr import Device, Heard
 from stages.diarisation import Diariser, speaker_of
 from stages.environment import is_downloaded, torch_device
 from stages.errors import StageError
 from stages.pcm import SAMPLE_RATE_HZ
+from stages.sound_pieces import Sound, language_of, pieces_by_language
 from stages.weights_cache import cache_dir
 from stages.word_times import Word, split_words, spread
 
@@ -195,13 +196,7 @@ class WhisperX:
         """
         languages = [language_of(self._pipeline.model, s, self._languages) for s in sounds]
         words: list[list[Word]] = [[] for _ in sounds]
-        for language in sorted({name for name, _ in languages if name is not None}):
-            pieces = [
-                (number, first, last)
-                for number, sound in enumerate(sounds)
-                if languages[number][0] == language
-                for first, last in pieces_of(sound)
-            ]
+        for language, pieces in pieces_by_language(sounds, [name for name, _ in languages]):
             texts = self._texts([sounds[n].samples[a:b] for n, a, b in pieces], language)
             for (number, first, last), text in zip(pieces, texts, strict=True):
                 words[number] += self._words(text, sounds[number], first, last, language)

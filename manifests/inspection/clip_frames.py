@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from manifests.errors import DatasetError, ManifestError
+from manifests.frame_times import with_shown_times
 from manifests.ids import content_id
 from manifests.inspection.clip_evidence import read_evidence, read_sample_member
 from manifests.inspection.clip_rows import ClipRow
@@ -168,7 +169,7 @@ def _frames_at(
 def _last_until(container: InputContainer, stream: VideoStream, wanted: int) -> VideoFrame | None:
     """Decode on; return the last frame that begins at or before `wanted`, else the first one."""
     best: VideoFrame | None = None
-    for frame in container.decode(stream):
+    for frame in with_shown_times(container.decode(stream), container, stream):
         if frame.pts is None:
             continue
         if frame.pts > wanted:

@@ -27,7 +27,7 @@ def selected(run: Path, sets: tuple[str, ...], tmp_path: Path) -> dict:
     """What `curate select` makes of a copy of the run."""
     from curation.driver import select_again
     from curation.recipe import check_recipe
-    from curation.run import read_run_file
+    from curation.run_file import read_run_file
     from manifests.storage import Folder
 
     copy = Path(shutil.copytree(run, tmp_path / "selected"))

@@ -182,6 +182,9 @@ def test_the_same_seed_learns_the_same_weights() -> None:
     assert all((arrays[name] == again[name]).all() for name in arrays)
     assert first.offsets_ms == second.offsets_ms
     assert first.estimator.learned_from == set(NAMES)
+    seen = [each.learned_from for each in first.held_out]
+    assert seen[0] | seen[1] == set(NAMES)
+    assert not seen[0] & seen[1]
 
 
 def test_a_few_steps_bring_the_loss_down() -> None:

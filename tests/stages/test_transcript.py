@@ -15,11 +15,12 @@ from curation.synth_voice import speak
 from manifests.measurement import values_of
 from manifests.records import Clip
 from manifests.span import Span
-from stages.asr import Sound, Whisper, pieces_of
+from stages.asr import Whisper
 from stages.channels import ChannelChoice
 from stages.contract import ClipView, Evidence
 from stages.errors import StageError
 from stages.pcm import SAMPLE_RATE_HZ, Pcm
+from stages.sound_pieces import Sound, pieces_of
 from stages.speech import SpeechSettings, SpeechStage, Voice
 from stages.sync import SyncMeasurement
 from stages.transcript import TranscriptMeasurement, TranscriptSettings, TranscriptStage

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.asr import Sound
 from stages.diarisation import Diariser, Turn, speaker_of
 from stages.errors import StageError
+from stages.sound_pieces import Sound
 from stages.transcript import TranscriptSettings, TranscriptStage
 from stages.whisperx_asr import Aligner, WhisperX
 from stages.word_times import Word
