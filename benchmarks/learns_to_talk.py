@@ -17,9 +17,10 @@ is late. Intervals are 95 % bootstraps over clips. `strip-*.png` shows the clip 
 with the right sound is the median.
 
 How the opening is read at 64 px is told in `mouth_reading`. Above the generated clips stand the
-bounds: true frames, and true frames through the codec, both read as the generated ones are; no
-generated clip can be read better than the second. A second opinion is MediaPipe's mesh on enlarged
-frames, a poor reader with bounds of its own. Frame 0, which is given, does not count.
+bounds: true frames, and true frames through the codec, both read as the generated ones are; the
+second is the most that a perfect model could reach. Below stands a second opinion that nothing was
+learned for, MediaPipe's mesh on enlarged frames, with its own, low, bound. Frame 0, which is given,
+does not count.
 
 Demo footage: five persons made from one photograph, all of them seen in training; new are the
 sentences, and the voices are the synthesiser's. `--real`: a folder of real clips, one speaker a
@@ -185,9 +186,13 @@ def spoken_of(
     settings = make_settings("quality", SAMPLING, list(sets))
     sampling = settings.for_model(pipeline.spec and pipeline.spec.trained_with).sampling()
     known, takes = takes_of(recipe, train), takes_of(recipe, test)
+    if len(takes) < 2:
+        raise SystemExit(
+            f"{test}: {len(takes)} held-out clips; sounds are swapped among two or more"
+        )
     reader = learned_reader(pipeline.codec, known)
     console.print(
-        f"mouths are read by what {len(known)} training clips taught: {reader.strength=:g}"
+        f"reader of mouths: ridge {reader.strength:g}, learned from {len(known)} training clips"
     )
     spoken = [
         spoken_by(pipeline, reader, take, takes[(number + 1) % len(takes)], sampling, number)
