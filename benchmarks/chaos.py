@@ -80,17 +80,15 @@ def survive(footage: Path, out: Path, workers: int, length_s: float, dice: rando
         except subprocess.TimeoutExpired:
             pass
         below = descendants(process.pid)
-        busy = [
-            pid for pid, title in below.items() if title.startswith("ray::") and "IDLE" not in title
-        ]
+        busy = [pid for pid, title in below.items() if "PoolWorker" in title]
         victim = process.pid if hits_driver or not busy else dice.choice(sorted(busy))
         os.kill(victim, signal.SIGKILL)
         print(
-            f"  attempt {attempt + 1}: {'driver' if victim == process.pid else below[victim]} "
+            f"  attempt {attempt + 1}: {'driver' if victim == process.pid else 'worker'} "
             f"killed after {after_s:.1f} s, {len(list(out.glob('commits/*.parquet')))} commits"
         )
         process.wait(timeout=600)
-        for pid in below:  # Ray outlives a killed driver for a while
+        for pid in below if victim == process.pid else ():  # Ray outlives its driver for a while
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     return _start(footage, out, ["--workers", str(workers)]).wait(timeout=1200)
