@@ -50,20 +50,27 @@ NUM_CROPS = 3
 NUM_BOOTSTRAPS = 10_000
 
 
-def curated(folder: Path, name: str, numbers: range) -> str:
+def curated_footage(folder: Path, name: str, numbers: range) -> str:
     """Make and curate footage; return the run."""
     make_footage(folder / "footage" / name, numbers, seconds=8, side_px=256)
+    # Five persons with one script each are near-duplicates by picture, and meant to be.
+    return curated(folder, name, [folder / "footage" / name], ["--set", "dedup.enabled=false"])
+
+
+def curated(folder: Path, name: str, inputs: list[Path], options: list[str]) -> str:
+    """Curate files or folders; return the run."""
     run = folder / "curated" / name
     if not (run / "dataset" / "dataset.json").is_file():
-        command = [sys.executable, "-m", "curation", "run", str(folder / "footage" / name)]
-        # Five persons with one script each are near-duplicates by picture, and meant to be.
-        options = ["--out", str(run), "--engine", "inline", "--set", "dedup.enabled=false"]
+        command = [sys.executable, "-m", "curation", "run", *map(str, inputs)]
+        command += ["--out", str(run), "--engine", "inline", *options]
         with (folder / f"curate-{name}.log").open("w") as log:
-            subprocess.run([*command, *options], check=True, stdout=log, stderr=log)
+            subprocess.run(command, check=True, stdout=log, stderr=log)
     return str(run)
 
 
-def trained(recipe: Recipe, datasets: list[str], folder: Path, console: Console) -> Path:
+def trained(
+    recipe: Recipe, datasets: list[str], folder: Path, console: Console, num_variants: int = 12
+) -> Path:
     """Precompute and train; return the folder of the model."""
     tasks = tuple(sorted({task for phase in recipe.phases for task in phase.tasks}))
     started = time.perf_counter(), time.process_time()
@@ -73,7 +80,7 @@ def trained(recipe: Recipe, datasets: list[str], folder: Path, console: Console)
         None,
         datasets,
         latents,
-        PrecomputeSettings(tasks=tasks, num_variants=12, dtype="float16"),
+        PrecomputeSettings(tasks=tasks, num_variants=num_variants, dtype="float16"),
         Workers(),
     )
     console.print(f"{made.num_samples} crops precomputed, {_spent(*started)}")
@@ -199,8 +206,8 @@ def main() -> None:
     train, test = arguments.train, arguments.test
     if train is None or test is None:
         total = arguments.clips + arguments.held_out
-        train = [curated(arguments.folder, "train", range(arguments.clips))]
-        test = [curated(arguments.folder, "test", range(arguments.clips, total))]
+        train = [curated_footage(arguments.folder, "train", range(arguments.clips))]
+        test = [curated_footage(arguments.folder, "test", range(arguments.clips, total))]
         console.print("data: generated demo footage (synthetic voices and posed photographs)")
     else:
         console.print(f"data: given, trained on {', '.join(train)}, tested on {', '.join(test)}")
