@@ -62,21 +62,26 @@ NUM_OTHERS = 4
 NUM_BOOTSTRAPS = 10_000
 
 
-def curated(folder: Path, name: str, numbers: range) -> str:
+def curated_footage(folder: Path, name: str, numbers: range) -> str:
     """Make and curate footage; return the run."""
     make_footage(folder / "footage" / name, numbers, seconds=8, side_px=256)
+    # Five persons with one script each are near-duplicates by picture, and meant to be.
+    return curated(folder, name, [folder / "footage" / name], ["--set", "dedup.enabled=false"])
+
+
+def curated(folder: Path, name: str, inputs: list[Path], options: list[str]) -> str:
+    """Curate files or folders; return the run."""
     run = folder / "curated" / name
     if not (run / "dataset" / "dataset.json").is_file():
-        command = [sys.executable, "-m", "curation", "run", str(folder / "footage" / name)]
-        # Five persons with one script each are near-duplicates by picture, and meant to be.
-        options = ["--out", str(run), "--engine", "inline", "--set", "dedup.enabled=false"]
+        command = [sys.executable, "-m", "curation", "run", *map(str, inputs)]
+        command += ["--out", str(run), "--engine", "inline", *options]
         with (folder / f"curate-{name}.log").open("w") as log:
-            subprocess.run([*command, *options], check=True, stdout=log, stderr=log)
+            subprocess.run(command, check=True, stdout=log, stderr=log)
     return str(run)
 
 
 def trained(
-    recipe: Recipe, datasets: list[str], folder: Path, num_variants: int, console: Console
+    recipe: Recipe, datasets: list[str], folder: Path, console: Console, num_variants: int = 12
 ) -> Path:
     """Precompute and train; return the folder of the model."""
     tasks = tuple(sorted({task for phase in recipe.phases for task in phase.tasks}))
@@ -218,7 +223,7 @@ def main() -> None:
     for folder, train, test in rounds(arguments, clips, console):
         console.print(f"trained on {', '.join(train)}, tested on {', '.join(test)}")
         errors |= lip_errors(
-            recipe, trained(recipe, train, folder, arguments.variants, console), test
+            recipe, trained(recipe, train, folder, console, arguments.variants), test
         )
         report(errors, speaker_of, console)
 
@@ -243,8 +248,8 @@ def rounds(
     else:
         console.print("data: generated demo footage (synthetic voices and posed photographs)")
         total = arguments.clips + arguments.held_out
-        train = curated(folder, "train", range(arguments.clips))
-        test = curated(folder, "test", range(arguments.clips, total))
+        train = curated_footage(folder, "train", range(arguments.clips))
+        test = curated_footage(folder, "test", range(arguments.clips, total))
         yield folder, [train], [test]
 
 

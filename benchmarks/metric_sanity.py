@@ -1,11 +1,10 @@
 """Do the sync metrics order what a person would order?
 
-    python -m benchmarks.metric_sanity FOLDER --out RUN [--workers N]
+    python -m benchmarks.metric_sanity FOLDER --out RUN [--workers N] [--held-out FILE.npz]...
 
 FOLDER holds real clips, an ``INDEX.csv`` and ``speech/``. Clips are chosen by their properties,
 never by results: every real clip of the index that is usable and lasts 5 s, and the first few of
-``speech/`` that do. (The estimator that ships learned from ``speech/``; the two groups are shown
-apart.) Each clip is made into versions whose truth is known:
+``speech/`` that do. Each clip is made into versions whose truth is known:
 
     real           re-encoded, nothing else
     late 200       its sound 200 ms later        early 200     its sound 200 ms earlier
@@ -15,211 +14,82 @@ apart.) Each clip is made into versions whose truth is known:
 
 and measured by `curate run --recipe generated`, as `talk evaluate` does. Printed: every figure by
 version, how often a clip is ordered as it should be, and how far measured shifts are from true
-ones. SyncNet's figures appear where its weights are in the cache.
+ones; exit code 1 if anything is not as it should be. SyncNet's figures appear where its weights are
+in the cache.
+
+Clips that the shipped estimator learned from are shown apart: with them the set says that nothing
+is broken, not how good it is with strangers (its card, ``stages/sync_net.md``, does). With
+``--held-out``, weights of folds as `curate learn-sync` makes them on the way, each clip is judged
+by the first file that did not learn from it.
 
 Sync-C, Sync-D and the confidence look for the best shift within 0.6 s, so they cannot and must not
 tell a clip from itself shifted by 0.2 s: that is what the AV offset is for. They have to tell the
-last three versions from the real one. The score at shift zero has to tell all, but for clips that
-are not in sync to begin with, whose own offsets are printed.
+last three versions from the real one. The score at shift zero has to tell all of a clip that is in
+sync to begin with; of the others, whose own offsets are printed, a shifted version may well be the
+better one. The motion of the mouth has to tell the still mouth.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 
-from training.evaluation.frames import shown_at
+from benchmarks.sanity_versions import (
+    SHIFTS_MS,
+    VERSIONS,
+    Take,
+    length_s,
+    make_versions,
+    read_take,
+)
+from manifests.storage import Folder
+from stages.sync_estimator import SyncEstimator
+from stages.sync_examples import read_run
+from stages.sync_trials import whole_clip
 from training.evaluation.intervals import estimate
-from training.evaluation.landmarks import LIPS, RIGID
-from training.evaluation.measuring import FaceEvidence, measure
+from training.evaluation.measuring import MeasuredClip, measure
 from training.evaluation.summary import interval_text
 from training.evaluation.sync import sync_of
 
-MIN_S, MAX_S = 5.0, 10.0
+MIN_S = 5.0
 NUM_SPEECH = 4
-MAX_SIDE_PX = 512
-RATE_HZ = 16_000
-SHIFTS_MS = {"late 200": 200, "early 200": -200, "late 400": 400, "late 1000": 1000}
-VERSIONS = ("real", *SHIFTS_MS, "other voice", "still mouth")
-FIGURES = ("sync_c", "sync_d", "sync_confidence", "sync_score", "sync_score_at_zero")
 MUST_DIFFER = ("late 1000", "other voice", "still mouth")
+FIGURES: dict[str, tuple[str, ...]] = {
+    "sync_c": MUST_DIFFER,
+    "sync_d": MUST_DIFFER,
+    "sync_confidence": MUST_DIFFER,
+    "sync_score": MUST_DIFFER,
+    "sync_score_at_zero": VERSIONS[1:],
+    "mouth_motion": ("still mouth",),
+}
+"""Versions that each figure has to tell from the real one."""
+IN_SYNC_MS = 80.0
+"""Two frames; ours: a clip further off is not judged by its score at shift 0."""
+WORST_SHIFT_MS = 40.0
+"""A frame: a shift has to be measured to within it."""
 LOWER_IS_BETTER = frozenset({"sync_d"})
-CHIN = (152, 148, 176, 149, 150, 377, 400, 378, 379)
+ID_LENGTH = 16
+"""Characters of an id that the estimator's file keeps."""
+
+Figures = dict[str, float | None]
+Paths = dict[tuple[str, str], Path]
 
 
-@dataclass(frozen=True)
-class Take:
-    """A real clip, read once.
-
-    Attributes:
-        name: name of the file without its extension.
-        group: `index` or `speech`.
-        pictures: frames (H, W, 3) uint8.
-        fps: frames a second.
-        sound: mono, 16 kHz, int16, from the first frame on.
-    """
-
-    name: str
-    group: str
-    pictures: list[np.ndarray]
-    fps: Fraction
-    sound: np.ndarray
-
-
-def choose(folder: Path) -> list[tuple[str, Path]]:
-    """Clips by their properties: group and path."""
-    with (folder / "INDEX.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    chosen = [
-        ("index", folder / row["file"])
-        for row in rows
-        if row["kind"] == "real"
-        and float(row["duration_s"] or 0) >= MIN_S
-        and int(row["expected_usable_min"] or 0) >= 1
-    ]
-    speech = [path for path in sorted((folder / "speech").glob("*.mp4")) if length_s(path) >= MIN_S]
-    return chosen + [("speech", path) for path in speech[:NUM_SPEECH]]
-
-
-def length_s(path: Path) -> float:
-    with av.open(str(path)) as container:
-        return (container.duration or 0) / av.time_base
-
-
-def read_take(group: str, path: Path) -> Take:
-    """Read a clip, at most 10 s of it and 512 px."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        fps = stream.average_rate or Fraction(25)
-        start_s = float((stream.start_time or 0) * stream.time_base)
-        ratio = min(1.0, MAX_SIDE_PX / max(stream.width, stream.height))
-    size = (round(stream.width * ratio) // 2 * 2, round(stream.height * ratio) // 2 * 2)
-    num = int(min(MAX_S, length_s(path)) * fps)
-    times_s = [float(n / fps) for n in range(num)]
-    pictures = [shown.picture_HWC for shown in shown_at(path, times_s, size)]
-    sound = read_sound(path, start_s)[: int(num / fps * RATE_HZ)]
-    return Take(path.stem, group, pictures, fps, sound)
-
-
-def read_sound(path: Path, start_s: float) -> np.ndarray:
-    """Sound at 16 kHz from a time of the container's clock on."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
-    parts, first_s = [], None
-    with av.open(str(path)) as container:
-        for frame in container.decode(audio=0):
-            first_s = frame.time if first_s is None else first_s
-            parts += [one.to_ndarray()[0] for one in resampler.resample(frame)]
-    sound = np.concatenate(parts)
-    lead = round(((first_s or 0.0) - start_s) * RATE_HZ)
-    return np.concatenate([np.zeros(max(lead, 0), np.int16), sound[max(-lead, 0) :]])
-
-
-def shifted(sound: np.ndarray, shift_ms: int) -> np.ndarray:
-    """Sound moved in time, + = later; silence where there is none."""
-    num = shift_ms * RATE_HZ // 1000
-    silence = np.zeros(abs(num), np.int16)
-    if num >= 0:
-        return np.concatenate([silence, sound[: len(sound) - num]])
-    return np.concatenate([sound[-num:], silence])
-
-
-def write_take(
-    path: Path, pictures: Iterator[np.ndarray] | list[np.ndarray], fps: Fraction, sound: np.ndarray
-) -> None:
-    """Write H.264 and FLAC, whose time stamps are exact."""
-    with av.open(str(path), "w") as container:
-        video = None
-        audio = container.add_stream("flac", rate=RATE_HZ, layout="mono")
-        for number, one in enumerate(pictures):
-            if video is None:
-                video = container.add_stream("libx264", rate=fps)
-                video.height, video.width = one.shape[:2]
-                video.pix_fmt = "yuv420p"
-                video.options = {"crf": "14", "preset": "veryfast", "threads": "1"}
-            frame = av.VideoFrame.from_ndarray(one, format="rgb24")
-            frame.pts, frame.time_base = number, 1 / fps
-            container.mux(video.encode(frame))
-        assert video is not None
-        container.mux(video.encode())
-        for first in range(0, len(sound), RATE_HZ):
-            part = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(sound[None, first : first + RATE_HZ]), "s16", "mono"
-            )
-            part.sample_rate, part.pts, part.time_base = RATE_HZ, first, Fraction(1, RATE_HZ)
-            container.mux(audio.encode(part))
-        container.mux(audio.encode())
-
-
-def still_mouth(take: Take, face: FaceEvidence) -> Iterator[np.ndarray]:
-    """Lay the lower face of the first frame over every frame, where the head is."""
-    at = {int(number): place for place, number in enumerate(face.point_index)}
-    rigid = face.points_TPC[:, [at[number] for number in RIGID], :2]
-    lower = face.points_TPC[:, [at[n] for n in (*LIPS, *CHIN) if n in at], :2]
-    for number, one in enumerate(take.pictures):
-        near = int(np.abs(face.times_s - float(number / take.fps)).argmin())
-        height, width = one.shape[:2]
-        scale = np.array([width / face.size_px[0], height / face.size_px[1]])
-        fit, _ = cv2.estimateAffinePartial2D(
-            rigid[0] * scale, rigid[near] * scale, method=cv2.LMEDS
-        )
-        moved = cv2.warpAffine(
-            take.pictures[0], fit, (width, height), flags=cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-        region = np.zeros((height, width), np.float32)
-        both = np.concatenate(
-            [lower[near] * scale, cv2.transform((lower[0] * scale)[None], fit)[0]]
-        )
-        hull = cv2.convexHull(np.rint(both).astype(np.int32))
-        cv2.fillConvexPoly(region, hull, 1.0)
-        wide = max(3, int(0.12 * np.ptp(both[:, 0])))
-        region = cv2.GaussianBlur(cv2.dilate(region, np.ones((wide, wide))), (0, 0), wide / 3)
-        yield np.rint(one + region[..., None] * (moved.astype(np.float32) - one)).astype(np.uint8)
-
-
-def make_versions(
-    folder: Path, takes: Sequence[Take], out: Path, workers: int
-) -> dict[tuple[str, str], Path]:
-    """Write all versions; the face that the still mouth follows is measured on the real ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {
-        (take.name, version): folder / f"{take.name}__{version.replace(' ', '_')}.mkv"
-        for take in takes
-        for version in VERSIONS
-    }
-    for number, take in enumerate(takes):
-        other = np.resize(takes[(number + 1) % len(takes)].sound, len(take.sound))
-        sounds = {name: shifted(take.sound, shift) for name, shift in SHIFTS_MS.items()}
-        sounds |= {"real": take.sound, "other voice": other}
-        for version, sound in sounds.items():
-            if not paths[take.name, version].exists():
-                write_take(paths[take.name, version], take.pictures, take.fps, sound)
-    real = {take.name: paths[take.name, "real"] for take in takes}
-    run = measure(list(real.values()), out / "real-run", num_workers=workers)
-    for take in takes:
-        path, face = paths[take.name, "still mouth"], run.clips[real[take.name]].face
-        if face is not None and not path.exists():
-            write_take(path, still_mouth(take, face), take.fps, take.sound)
-    return paths
-
-
-def main() -> None:
+def main() -> int:
     """Choose, make, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--held-out", action="append", default=[], type=Path)
     arguments = parser.parse_args()
-    takes = [read_take(group, path) for group, path in choose(arguments.folder)]
+    takes = [read_take(path) for path in choose(arguments.folder)]
     print(f"{len(takes)} clips: " + ", ".join(take.name for take in takes), flush=True)
     paths = make_versions(arguments.out / "clips", takes, arguments.out, arguments.workers)
     run = measure(
@@ -228,16 +98,96 @@ def main() -> None:
         num_workers=arguments.workers,
         sets=arguments.sets,
     )
-    found = {key: sync_of(run.clips[path].columns).figures for key, path in paths.items()}
-    for group in ("index", "speech"):
-        names = [take.name for take in takes if take.group == group]
-        print(f"\n{group}: {len(names)} clips{', learned from' if group == 'speech' else ''}")
+    found = {key: figures_of(run.clips[path]) for key, path in paths.items()}
+    strangers = {
+        take.name
+        for take in takes
+        if SyncEstimator.load().learned_from.isdisjoint({take.source_id[:ID_LENGTH]})
+    }
+    if arguments.held_out:
+        estimators = [SyncEstimator.load(path) for path in arguments.held_out]
+        strangers |= judge_anew(takes, paths, run.clips, arguments.out / "run", estimators, found)
+    num_wrong = 0
+    for group, names in (
+        ("not learned from", [take.name for take in takes if take.name in strangers]),
+        ("learned from", [take.name for take in takes if take.name not in strangers]),
+    ):
+        if not names:
+            continue
+        print(f"\n{group}: {len(names)} clips: {', '.join(names)}")
         print_figures(names, found)
-        print_order(names, found)
-        print_shifts(names, found)
+        num_wrong += print_order(names, found) + print_shifts(names, found)
+    print(f"\n{num_wrong} not as they should be")
+    return int(num_wrong > 0)
 
 
-def print_figures(names: list[str], found: dict[tuple[str, str], dict[str, float | None]]) -> None:
+def choose(folder: Path) -> list[Path]:
+    """Clips by their properties."""
+    with (folder / "INDEX.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    chosen = [
+        folder / row["file"]
+        for row in rows
+        if row["kind"] == "real"
+        and float(row["duration_s"] or 0) >= MIN_S
+        and int(row["expected_usable_min"] or 0) >= 1
+    ]
+    speech = [path for path in sorted((folder / "speech").glob("*.mp4")) if length_s(path) >= MIN_S]
+    return chosen + speech[:NUM_SPEECH]
+
+
+def figures_of(clip: MeasuredClip) -> Figures:
+    """Figures of a measured clip by name."""
+    motion = clip.columns.get("faces.mouth_motion")
+    return {**sync_of(clip.columns).figures, "mouth_motion": motion}
+
+
+def judge_anew(
+    takes: Sequence[Take],
+    paths: Paths,
+    measured: dict[Path, MeasuredClip],
+    run: Path,
+    estimators: Sequence[SyncEstimator],
+    found: dict[tuple[str, str], Figures],
+) -> set[str]:
+    """Judge each clip by an estimator that did not learn from it, on what the run keeps of it.
+
+    Args:
+        takes: the clips.
+        paths: their versions.
+        measured: what the run says of them.
+        run: its folder.
+        estimators: the first that did not learn from a clip judges it.
+        found: figures, renewed.
+
+    Returns:
+        Names of the clips that were judged.
+    """
+    kept = {clip.name: clip for clip in read_run(Folder(str(run)))}
+    judged = set()
+    for take in takes:
+        judge = next(
+            (each for each in estimators if take.source_id[:ID_LENGTH] not in each.learned_from),
+            None,
+        )
+        if judge is None:
+            continue
+        for version in VERSIONS:
+            clip = kept[measured[paths[take.name, version]].clip_id]
+            (agreement,) = judge.agreements([whole_clip(clip)])
+            told = judge.judge(agreement)
+            at_zero = np.interp(0.0, told.offsets_ms, told.curve)
+            found[take.name, version] |= {
+                "sync_confidence": told.confidence,
+                "sync_score": told.score,
+                "sync_score_at_zero": float(at_zero) if told.score is not None else None,
+                "av_offset_ms": told.offset_ms,
+            }
+        judged.add(take.name)
+    return judged
+
+
+def print_figures(names: list[str], found: dict[tuple[str, str], Figures]) -> None:
     """Mean of every figure by version, with its interval over clips."""
     for figure in FIGURES:
         rows = {version: [found[name, version][figure] for name in names] for version in VERSIONS}
@@ -251,38 +201,58 @@ def print_figures(names: list[str], found: dict[tuple[str, str], dict[str, float
             print(f"    {version:12} {told}  ({0 if one is None else one.num_clips} clips)")
 
 
-def print_order(names: list[str], found: dict[tuple[str, str], dict[str, float | None]]) -> None:
-    """How many clips have the real version better than each other one; missing counts as worst."""
-    for figure in FIGURES:
+def print_order(names: list[str], found: dict[tuple[str, str], Figures]) -> int:
+    """How many clips have the real version better than each other one; return how many have not.
+
+    Missing counts as worst.
+    """
+    num_wrong = 0
+    for figure, versions in FIGURES.items():
         sign = -1 if figure in LOWER_IS_BETTER else 1
         real = {name: found[name, "real"][figure] for name in names}
         if all(value is None for value in real.values()):
             continue
+        judged = [
+            name
+            for name in names
+            if figure != "sync_score_at_zero" or is_in_sync(found[name, "real"]["av_offset_ms"])
+        ]
         told = []
-        for version in VERSIONS[1:] if figure == "sync_score_at_zero" else MUST_DIFFER:
+        for version in versions:
             num = 0
-            for name in names:
+            for name in judged:
                 mine, theirs = real[name], found[name, version][figure]
                 num += mine is not None and (theirs is None or sign * (mine - theirs) > 0)
-            told.append(f"{version} {num}/{len(names)}")
-        print(f"  real is better by {figure}: {', '.join(told)}")
+            num_wrong += len(judged) - num
+            told.append(f"{version} {num}/{len(judged)}")
+        left_out = sorted(set(names) - set(judged))
+        note = f" (not in sync, so not judged: {', '.join(left_out)})" if left_out else ""
+        print(f"  real is better by {figure}: {', '.join(told)}{note}")
+    return num_wrong
 
 
-def print_shifts(names: list[str], found: dict[tuple[str, str], dict[str, float | None]]) -> None:
-    """Measured less true shift, clip by clip."""
+def is_in_sync(offset_ms: float | None) -> bool:
+    """Whether a clip is in sync as it is."""
+    return offset_ms is not None and abs(offset_ms) <= IN_SYNC_MS
+
+
+def print_shifts(names: list[str], found: dict[tuple[str, str], Figures]) -> int:
+    """Measured less true shift, clip by clip; return how many are a frame off."""
+    num_wrong = 0
     for version, shift_ms in SHIFTS_MS.items():
         if abs(shift_ms) > 500:
             continue
         wrong = []
         for name in names:
             mine, theirs = (found[name, v]["av_offset_ms"] for v in (version, "real"))
-            wrong.append(
-                "?" if mine is None or theirs is None else f"{mine - theirs - shift_ms:+.0f}"
-            )
+            error_ms = None if mine is None or theirs is None else mine - theirs - shift_ms
+            wrong.append("?" if error_ms is None else f"{error_ms:+.0f}")
+            num_wrong += error_ms is None or abs(error_ms) > WORST_SHIFT_MS
         print(f"  {version}: measured shift less the true one [ms]: {' '.join(wrong)}")
     native = (found[name, "real"]["av_offset_ms"] for name in names)
     print("  real: offset [ms]: " + " ".join("?" if v is None else f"{v:+.0f}" for v in native))
+    return num_wrong
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -226,7 +226,10 @@ def _fill(lines: np.ndarray) -> float:
     bends = cv2.absdiff(steps[:, 1:], steps[:, :-1])
     detail = cv2.reduce(bends, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
     mirror = cv2.dilate(straight[None, ::-1], np.ones((1, 5), np.uint8))[0]
-    first, last = int(0.05 * width), int(0.42 * width)
+    # Beyond and between need a column each, which narrow pictures have not.
+    first, last = max(9, int(0.05 * width)), min(int(0.42 * width), (width - 9) // 2)
+    if first >= last:
+        return 0.0
     mirrored = np.minimum(straight, mirror)[first:last]
     edge = first + int(np.argmax(mirrored))
     if mirrored[edge - first] < 0.5:

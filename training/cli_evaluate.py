@@ -28,7 +28,7 @@ def evaluate(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(help="Folder with what the generator was given: portraits or videos."),
+        typer.Option(help="Folder with what was given: portraits or videos; default: STEM.json."),
     ] = None,
     generated_run: Annotated[
         Path | None, typer.Option(help="Curation run over the generated clips, made elsewhere.")

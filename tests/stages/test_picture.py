@@ -131,6 +131,17 @@ def test_blurred_fill_is_measured_on_either_pair_of_sides() -> None:
     assert blurred_fill(grey) == 0
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("width", [8, 16, 40, 64, 79, 120, 180])
+def test_pictures_too_narrow_for_a_fill_have_none(width: int) -> None:
+    picture = np.random.default_rng(width).integers(0, 255, (60, width), np.uint8)
+    picture[:, width // 5 :: width // 3] = 255
+    assert blurred_fill(picture) == 0
+    bars = np.zeros((60, width), np.uint8)
+    bars[:, width // 8 : -(width // 8)] = 200
+    assert 0 <= blurred_fill(bars) < 1
+
+
 def test_camera_speed_is_in_picture_heights(tmp_path: Path) -> None:
     still = measure(write_video(tmp_path / "still.mp4", panned(ASTRONAUT, 50, 0)))
     moving = measure(write_video(tmp_path / "moving.mp4", panned(ASTRONAUT, 50, 2.0)))

@@ -20,7 +20,7 @@ from training.evaluation.pair_metrics import Looks, add_identity, add_likeness, 
 from training.evaluation.pairing import pair_folders
 from training.evaluation.results import ClipResult, Results
 from training.evaluation.set_metrics import add_fid, add_fvd
-from training.evaluation.sidecars import WindowLength
+from training.evaluation.sidecars import WindowLength, read_source
 from training.evaluation.traces import Trace, trace
 from training.evaluation.weights import Shelf, find_weights
 
@@ -34,7 +34,7 @@ class Request:
     Attributes:
         generated: folder with generated clips.
         reference: folder with real clips of the same stems; ``None`` to go without.
-        source: folder with what was given to the generator; ``None`` if not told.
+        source: folder with what was given to the generator; ``None``: as far as sidecars tell.
         out: folder of the results, which also holds the curation runs.
         generated_run: a curation run over the generated clips, made elsewhere.
         reference_run: the same over the reference.
@@ -117,7 +117,9 @@ def evaluate(
     looks = Looks(request.look_every_s, shelf, request.device)
     for pair in pairing.pairs:
         tell(f"comparing {pair.stem}")
-        clip = ClipResult(pair.stem, pair.generated, pair.reference, pair.source)
+        told, fault = (pair.source, None) if pair.source else read_source(pair.generated)
+        clip = ClipResult(pair.stem, pair.generated, pair.reference, told)
+        clip.notes += [fault] if fault else []
         _compare(clip, mine, theirs, request, looks, embed)
         results.clips.append(clip)
     if theirs is not None:

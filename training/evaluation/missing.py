@@ -25,7 +25,8 @@ _NO_WINDOWS = (
 )
 _NO_REGION = (
     "no clip has an edit region beside it and a source video to compare with",
-    "write STEM.region.npz (array 'region') beside each clip and give --source DIR",
+    "`talk edit` writes what is needed; of others, write STEM.region.npz (array 'region') beside "
+    "each clip and give --source DIR",
 )
 _NO_SYNCNET = (
     "SyncNet did not measure these clips",

@@ -7,6 +7,8 @@ shape are not compared pixel by pixel, for they show another part of the scene.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -233,6 +235,8 @@ def _sum_up(
 ) -> None:
     times_s = seen.times_s[chosen].tolist()
     mine, theirs = shown_at(generated, times_s), shown_at(other, times_s, seen.size_px)
-    for number, one, two in zip(chosen, mine, theirs, strict=False):
-        outside = None if region is None else region.outside(int(number), seen.size_px)
-        likeness.add(one.picture_HWC, two.picture_HWC, outside_HW=outside)
+    outside: Iterable[np.ndarray | None] = itertools.repeat(None)
+    if region is not None:
+        outside = region.outside(chosen.tolist(), seen.size_px)
+    for one, two, kept_HW in zip(mine, theirs, outside, strict=False):
+        likeness.add(one.picture_HWC, two.picture_HWC, outside_HW=kept_HW)

@@ -10,7 +10,8 @@ In the room: streams over both codecs. Not in the room: the codecs (`training.mo
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -18,6 +19,8 @@ from training.errors import InputError, ModelError
 from training.model.codecs import WanCodec
 from training.model.interfaces import VideoCodec
 from training.model.patch_codec import PatchCodec
+
+_T = TypeVar("_T")
 
 
 class Decoder(Protocol):
@@ -48,11 +51,7 @@ def open_decoder(codec: VideoCodec) -> Decoder:
     Raises:
         ModelError: If this codec's context is not known.
     """
-    if isinstance(codec, WanCodec):
-        return _WanDecoder(codec)
-    if isinstance(codec, PatchCodec):
-        return _PatchStream(codec)
-    raise ModelError(f"{type(codec).__name__}: how it is decoded in pieces is not known; add it")
+    return _stream(codec, _WanDecoder)
 
 
 def open_encoder(codec: VideoCodec) -> Encoder:
@@ -67,11 +66,7 @@ def open_encoder(codec: VideoCodec) -> Encoder:
     Raises:
         ModelError: If this codec's context is not known.
     """
-    if isinstance(codec, WanCodec):
-        return _WanEncoder(codec)
-    if isinstance(codec, PatchCodec):
-        return _PatchStream(codec)
-    raise ModelError(f"{type(codec).__name__}: how it is encoded in pieces is not known; add it")
+    return _stream(codec, _WanEncoder)
 
 
 def check_piece(num_frames: int, is_first: bool) -> None:
@@ -87,6 +82,14 @@ def check_piece(num_frames: int, is_first: bool) -> None:
     if num_frames < 1 or (num_frames - is_first) % 4:
         rule = "4 k + 1" if is_first else "4 k"
         raise InputError(f"a piece of {num_frames} frames: give {rule} of them")
+
+
+def _stream(codec: VideoCodec, of_wan: Callable[[WanCodec], _T]) -> _T | _PatchStream:
+    if isinstance(codec, WanCodec):
+        return of_wan(codec)
+    if isinstance(codec, PatchCodec):
+        return _PatchStream(codec)
+    raise ModelError(f"{type(codec).__name__}: its context in pieces is not known; add it")
 
 
 class _PatchStream:

@@ -10,8 +10,8 @@ the result back into the source (`paste`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
@@ -44,11 +44,13 @@ class Region:
     Attributes:
         shapes_T5: centre x and y, half width, half height in pixels and angle in radians of each
             frame; NaN where nothing is edited.
-        size: of the frames.
+        size: of the frames in whose pixels the shapes are.
+        drawn: size of the masks; ``None``: the same.
     """
 
     shapes_T5: np.ndarray
     size: Size
+    drawn: Size | None = None
 
     @classmethod
     def of_landmarks(cls, landmarks_TPC: np.ndarray, size: Size) -> Region:
@@ -78,19 +80,16 @@ class Region:
         """T."""
         return len(self.shapes_T5)
 
-    def scaled(self, size: Size) -> Region:
-        """Return the region in frames of another size; shapes turn with small distortion only.
+    def drawn_in(self, size: Size) -> Region:
+        """Return the same region, drawn in frames of another size or with pixels of another shape.
 
         Args:
-            size: of the other frames.
+            size: of the masks.
 
         Returns:
-            The same region there.
+            The region there.
         """
-        x, y = size.width_px / self.size.width_px, size.height_px / self.size.height_px
-        across = max(x, y)
-        factors = np.array([x, y, across, across, 1], np.float32)
-        return Region(self.shapes_T5 * factors, size)
+        return replace(self, drawn=size)
 
     def frame_mask(self, frame: int) -> np.ndarray:
         """Return the region of one latent frame's frames, [H, W] bool.
@@ -99,16 +98,18 @@ class Region:
             frame: any frame; beyond the last one, the last.
 
         Returns:
-            [H, W] bool.
+            [H, W] bool, in `drawn` size.
         """
         import cv2
 
         latent = 0 if frame == 0 else (frame + 3) // 4
-        mask = np.zeros((self.size.height_px, self.size.width_px), np.uint8)
+        drawn = self.drawn or self.size
+        per_px = np.array(drawn, float) / self.size
+        mask = np.zeros((drawn.height_px, drawn.width_px), np.uint8)
         for t in frames_of_latent(latent):
             shape = self.shapes_T5[min(t, self.num_frames - 1)]
             if np.isfinite(shape).all():
-                cv2.fillPoly(mask, [_polygon(shape)], 1, shift=4)
+                cv2.fillPoly(mask, [_polygon(shape, per_px)], 1, shift=4)
         return mask.astype(bool)
 
     def masks(self) -> Iterator[np.ndarray]:
@@ -118,6 +119,19 @@ class Region:
             if t % 4 == 1:
                 mask = self.frame_mask(t)
             yield mask
+
+
+def joined_masks(regions: Sequence[Region]) -> Iterator[np.ndarray]:
+    """Yield where any speaker's region acts, frame by frame, [H, W] bool.
+
+    Args:
+        regions: one a speaker, drawn in one size.
+
+    Yields:
+        Masks; frames of one latent frame share theirs.
+    """
+    for masks in zip(*(region.masks() for region in regions), strict=True):
+        yield masks[0] if len(masks) == 1 else np.any(masks, axis=0)
 
 
 def followed_regions(
@@ -227,7 +241,7 @@ def _stretches(shapes_T5: np.ndarray) -> Iterator[tuple[int, int]]:
         yield int(part[0]), int(part[-1]) + 1
 
 
-def _polygon(shape_5: np.ndarray) -> np.ndarray:
+def _polygon(shape_5: np.ndarray, per_px: np.ndarray) -> np.ndarray:
     """Corners of a turned superellipse in sixteenths of a pixel, as OpenCV's shift of 4 wants."""
     x, y, half_width, half_height, angle = shape_5
     t = np.linspace(0, 2 * np.pi, _POINTS, endpoint=False)
@@ -236,4 +250,4 @@ def _polygon(shape_5: np.ndarray) -> np.ndarray:
     points = np.stack(
         [x + u * np.cos(angle) - v * np.sin(angle), y + u * np.sin(angle) + v * np.cos(angle)], -1
     )
-    return np.rint(points * 16).astype(np.int32)
+    return np.rint(points * per_px * 16).astype(np.int32)

@@ -7,7 +7,11 @@ sample's own ``face.npz`` where there is one.
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,14 +55,20 @@ class FaceFinder:
                 "`pip install mediapipe==0.10.14`, give a face.npz beside the video, or turn the "
                 "look for faces off with --no-face-check"
             ) from error
+        # With the first face that is found, of MediaPipe's own use of protobuf.
+        warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)
         options = {"max_num_faces": max_faces, "refine_landmarks": True}
-        self._mesh = face_mesh.FaceMesh(static_image_mode=not is_video, **options)
-        self._close_mesh = face_mesh.FaceMesh(
-            static_image_mode=True, max_num_faces=1, refine_landmarks=True
-        )
-        self._detector = face_detection.FaceDetection(
-            model_selection=1, min_detection_confidence=0.5
-        )
+        with _unheard():
+            self._mesh = face_mesh.FaceMesh(static_image_mode=not is_video, **options)
+            self._close_mesh = face_mesh.FaceMesh(
+                static_image_mode=True, max_num_faces=1, refine_landmarks=True
+            )
+            self._detector = face_detection.FaceDetection(
+                model_selection=1, min_detection_confidence=0.5
+            )
+            # Each begins to run, and announces itself, with its first picture.
+            for part in (self._mesh, self._close_mesh, self._detector):
+                part.process(np.zeros((64, 64, 3), np.uint8))
         self._max_faces = max_faces
 
     def find(self, rgb_HWC: np.ndarray) -> list[np.ndarray]:
@@ -113,6 +123,25 @@ class FaceFinder:
         self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Close stderr to libraries in C++, which announce themselves there and know no way not to."""
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def stored_track(path: Path) -> np.ndarray:

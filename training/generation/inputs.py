@@ -24,6 +24,9 @@ a latent frame then lasts 130 to 200 ms against 160 ms in training. Ours; beyond
 MAX_SIDE_RATIO = 3.0
 """Longer side over shorter. Ours: the authors' demos go to 1.9; far beyond, no base was trained."""
 
+MAX_SIDE_PX = 4096
+"""Twice 1080p. Ours: beyond, one latent frame alone fills a GPU."""
+
 logger = logging.getLogger("training.generation")
 
 
@@ -97,8 +100,12 @@ def checked_size(asked: Size, multiple_px: int, notices: Notices) -> Size:
         The nearest size that is.
 
     Raises:
-        InputError: If a side is below two multiples.
+        InputError: If a side is below two multiples or beyond `MAX_SIDE_PX`.
     """
+    if max(asked) > MAX_SIDE_PX:
+        raise InputError(
+            f"size {asked.width_px}x{asked.height_px}: at most {MAX_SIDE_PX} px a side are made"
+        )
     if min(asked) < 2 * multiple_px:
         raise InputError(
             f"size {asked.width_px}x{asked.height_px}: either side needs at least "
@@ -140,9 +147,26 @@ def frame_rate(
     notices.say(
         place,
         f"{shown} frames a second are outside of {MIN_FPS} to {MAX_FPS}; "
-        f"shown at {MODEL_FPS}, the nearest frame each",
+        f"shown at {MODEL_FPS}, each moment with the frame that shows then",
     )
     return Fraction(MODEL_FPS)
+
+
+def checked_duration(duration_s: float | None, max_duration_s: float) -> None:
+    """Refuse a length that no film has.
+
+    Args:
+        duration_s: seconds that are asked for; ``None``: as long as the sound.
+        max_duration_s: as much as sound may last.
+
+    Raises:
+        InputError: If it is no length, or longer.
+    """
+    if duration_s is not None and not 0 < duration_s <= max_duration_s:
+        raise InputError(
+            f"duration {duration_s:g} s: above 0 and at most {max_duration_s:g} s; raise the limit "
+            "with --max-audio-s if so many frames are meant"
+        )
 
 
 def frames_for(duration_s: float, fps: Fraction | float) -> tuple[int, int]:

@@ -6,10 +6,9 @@ model (`pipeline`) and options on a command line.
 
 from __future__ import annotations
 
-import json
-import math
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,34 @@ import numpy as np
 from training.errors import InputError
 from training.generation.denoising import Watcher
 from training.generation.edit_view import close_view, whole_view
+from training.generation.editing import joined_masks
 from training.generation.faces import FaceFinder
-from training.generation.inputs import Notices, Size, checked_size, model_size
+from training.generation.inputs import (
+    Notices,
+    Size,
+    checked_duration,
+    checked_size,
+    frames_for,
+    model_size,
+)
 from training.generation.pipeline import TalkingPortraitPipeline
+from training.generation.pixel_formats import Chroma
 from training.generation.portrait import Portrait, open_portrait
 from training.generation.ranks import is_first_rank, join_ranks
+from training.generation.record import Made, remove_region, write_record, write_region
 from training.generation.recording import MAX_DURATION_S, Recording
 from training.generation.schedulers import chosen
 from training.generation.settings import GenerationSettings
-from training.generation.source_video import SourceVideo, rgb
+from training.generation.source_video import SourceVideo
 from training.generation.speed import apply
-from training.generation.streaming import latent_windows
 from training.generation.tracking import regions_of
-from training.generation.video_writer import FAITHFUL, Chroma, Encoding, VideoWriter, checked_out
+from training.generation.video_writer import FAITHFUL, Encoding, VideoWriter, checked_out
 from training.generation.wishes import EditWishes, Wishes
 from training.model.interfaces import AUDIO_SAMPLE_RATE_HZ
 
 GIVEN_FRAMES = 17
-"""Frames of a video that is continued that the model sees: SkyReels-V2's ``overlap_history``."""
+"""Frames of a video that is continued that the model sees, where its windows are long enough:
+SkyReels-V2's ``overlap_history``."""
 
 
 @dataclass(frozen=True)
@@ -50,33 +59,6 @@ class VoiceOptions:
 
     max_duration_s: float = MAX_DURATION_S
     silence_is_fine: bool = False
-
-
-@dataclass(frozen=True)
-class Made:
-    """A finished file.
-
-    Attributes:
-        out: where it is.
-        num_frames: frames in it.
-        width_px: of its frames.
-        height_px: of its frames.
-        fps: frames a second.
-        seed: of the noise.
-        notices: what was repaired of the inputs.
-    """
-
-    out: str
-    num_frames: int
-    width_px: int
-    height_px: int
-    fps: float
-    seed: int
-    notices: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return asdict(self)
 
 
 def generate_file(
@@ -124,19 +106,22 @@ def generate_file(
     """
     notices = Notices()
     settings = settings.for_model(pipeline.spec.trained_with if pipeline.spec else None)
-    checked_out(out)
+    checked_out(out, [*audio, image, last_image, video])
+    checked_duration(duration_s, voices.max_duration_s)
     recordings = _recordings(audio, notices, voices)
     multiple_px = pipeline.size_multiple_px
     if size is not None:
         size = checked_size(size, multiple_px, notices)
     if image is not None and video is not None:
         raise InputError(f"{image} and {video}: begin with a portrait or go on from a video")
+    if last_image is not None and image is None:
+        raise InputError(f"{last_image}: a last picture without a first one; give a portrait too")
     portrait = None
     given: dict[str, Any] = {"fps": Fraction(settings.fps)}
     if image is not None:
         portrait = _portrait(image, size, settings, pipeline, notices, face_check, len(audio))
     elif video is not None:
-        given = _end_of(SourceVideo.open(video, notices), size, settings, pipeline)
+        given = _end_of(SourceVideo.open(video, notices), size, settings, pipeline, notices)
     elif size is None:
         size = model_size(Size(832, 480), settings.frame_area_px, multiple_px)
     last = None
@@ -158,7 +143,11 @@ def generate_file(
     share = join_ranks()
     frames = pipeline.frames(wishes, settings.sampling(), share=share, watcher=watcher)
     encoding = _encoding(settings, Encoding())
-    return _recorded(written(frames, out, audio, wishes.fps, encoding, seed, notices), settings)
+    made = written(frames, out, audio, wishes.fps, encoding, seed, notices)
+    if is_first_rank():
+        remove_region(made.out)
+        write_record(made, settings, image or video)
+    return made
 
 
 def edit_file(
@@ -200,45 +189,36 @@ def edit_file(
     """
     notices = Notices()
     settings = settings.for_model(pipeline.spec.trained_with if pipeline.spec else None)
-    checked_out(out)
+    checked_out(out, [*audio, video])
     recordings = _recordings(audio, notices, voices)
     source = SourceVideo.open(video, notices)
-    track = None if face_track is None else Path(face_track)
-    regions = regions_of(source, len(recordings), notices, track=track)
+    encoding = _edit_encoding(settings, source)
+    sound_s = max(recording.duration_s for recording in recordings)
+    spoken, _ = frames_for(sound_s, source.fps)
+    regions = regions_of(
+        source,
+        len(recordings),
+        notices,
+        num_frames=spoken,
+        track=None if face_track is None else Path(face_track),
+    )
     view = close_view(regions) if settings.close_view else whole_view(source.size)
     multiple_px = pipeline.size_multiple_px
     if size is None:
         size = model_size(view.size, settings.frame_area_px, multiple_px, video)
     else:
         size = checked_size(size, multiple_px, notices)
-    film_s = regions[0].num_frames / float(source.fps)
-    sound_s = max(recording.duration_s for recording in recordings)
-    if abs(film_s - sound_s) > 1 / float(source.fps):
-        notices.say(
-            video, f"{film_s:.2f} s of film, {sound_s:.2f} s of sound; the result ends with the "
-            f"{'film' if film_s < sound_s else 'sound'}"
-        )  # fmt: skip
+    _say_which_ends(source, regions[0].num_frames, spoken, sound_s, notices)
     wishes = EditWishes(recordings, source, regions, view, size, prompt, negative_prompt, seed)
     pipeline.scheduler = chosen(pipeline.scheduler, settings.solver, settings.shift)
     apply(pipeline, settings)
     share = join_ranks()
     frames = pipeline.edit(wishes, settings.sampling(), share=share, watcher=watcher)
-    encoding = _encoding(settings, FAITHFUL)
-    if source.pixel_format == Chroma.FULL.pixel_format:
-        encoding = Encoding(encoding.crf, encoding.preset, Chroma.FULL)
-    return _recorded(written(frames, out, audio, source.fps, encoding, seed, notices), settings)
-
-
-def _recorded(made: Made, settings: GenerationSettings) -> Made:
-    """Write beside the video how it was made; evaluation finds the seams of windows by it."""
-    if is_first_rank() and made.num_frames:
-        windows = latent_windows(math.ceil((made.num_frames - 1) / 4) + 1, settings.sampling())
-        record = made.as_dict() | {
-            "settings": settings.model_dump(mode="json"),
-            "latent_windows": windows,
-        }
-        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        Path(made.out).with_suffix(".json").write_text(text, encoding="utf-8")
+    made = written(frames, out, audio, source.fps, encoding, seed, notices, source.pixel_aspect)
+    if is_first_rank():
+        masks = joined_masks([region.drawn_in(source.stored) for region in regions])
+        write_region(made.out, itertools.islice(masks, made.num_frames), made.num_frames)
+        write_record(made, settings, video)
     return made
 
 
@@ -279,6 +259,7 @@ def _end_of(
     size: Size | None,
     settings: GenerationSettings,
     pipeline: TalkingPortraitPipeline,
+    notices: Notices,
 ) -> dict[str, Any]:
     """The last frames of a film, and the sound that goes with them."""
     import collections
@@ -288,19 +269,19 @@ def _end_of(
     size = size or model_size(
         source.size, settings.frame_area_px, pipeline.size_multiple_px, source.path
     )
-    last: collections.deque[np.ndarray] = collections.deque(maxlen=GIVEN_FRAMES)
+    # At least half of the first window is left to make.
+    most_latents = max(1, (settings.window_latents or 2) // 2)
+    most = min(GIVEN_FRAMES, 4 * (most_latents - 1) + 1)
+    last: collections.deque[np.ndarray] = collections.deque(maxlen=most)
     num_frames = 0
-    for frame in source.frames():
-        last.append(cv2.resize(rgb(frame), tuple(size), interpolation=cv2.INTER_AREA))
+    for picture in source.pictures():
+        last.append(cv2.resize(picture, tuple(size), interpolation=cv2.INTER_AREA))
         num_frames += 1
     if not last:
         raise InputError(f"{source.path}: no frame of it can be decoded")
     frames = list(last)[-(4 * ((len(last) - 1) // 4) + 1) :]
     given: dict[str, Any] = {"given_frames": frames, "fps": source.fps}
-    if source.has_sound:
-        sound = Recording.open(
-            source.path, Notices(), max_duration_s=float("inf"), silence_is_fine=True
-        )
+    if source.has_sound and (sound := _sound_of(source, notices)) is not None:
         stop = round(num_frames * AUDIO_SAMPLE_RATE_HZ / source.fps)
         begin = round((num_frames - len(frames)) * AUDIO_SAMPLE_RATE_HZ / source.fps)
         given["given_sound_N"] = sound.read(begin, stop)
@@ -308,12 +289,42 @@ def _end_of(
     return given
 
 
-def _encoding(settings: GenerationSettings, usual: Encoding) -> Encoding:
-    return Encoding(
-        crf=usual.crf if settings.crf is None else settings.crf,
-        preset=usual.preset,
-        chroma=usual.chroma if settings.chroma is None else Chroma(settings.chroma),
+def _sound_of(source: SourceVideo, notices: Notices) -> Recording | None:
+    """Sound that goes with a film; one that is too short or broken is as good as none."""
+    try:
+        return Recording.open(source.path, max_duration_s=float("inf"), silence_is_fine=True)
+    except InputError as error:
+        notices.say(source.path, f"goes on as if it were silent: {error}")
+        return None
+
+
+def _say_which_ends(
+    source: SourceVideo, num_followed: int, num_spoken: int, sound_s: float, notices: Notices
+) -> None:
+    film_s, which = source.duration_s, "sound"
+    if num_followed < num_spoken:
+        film_s, which = num_followed / float(source.fps), "film"
+    elif film_s <= sound_s + 1 / source.fps:
+        return
+    notices.say(
+        source.path,
+        f"{film_s:.2f} s of film, {sound_s:.2f} s of sound; the result ends with the {which}",
     )
+
+
+def _encoding(settings: GenerationSettings, usual: Encoding) -> Encoding:
+    changes: dict[str, Any] = {}
+    if settings.crf is not None:
+        changes |= {"crf": settings.crf, "worst_qp": None}
+    if settings.chroma is not None:
+        changes["chroma"] = Chroma(settings.chroma)
+    return replace(usual, **changes)
+
+
+def _edit_encoding(settings: GenerationSettings, source: SourceVideo) -> Encoding:
+    """Keep what the source has, unless something else is asked for."""
+    usual = replace(FAITHFUL, chroma=source.chroma, bits=source.bits, fields=source.fields)
+    return _encoding(settings, usual).checked(source.stored)
 
 
 def written(
@@ -324,6 +335,7 @@ def written(
     encoding: Encoding,
     seed: int = 0,
     notices: Notices | None = None,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> Made:
     """Write frames as they come; only the first of several processes writes.
 
@@ -335,11 +347,11 @@ def written(
         encoding: how it is encoded.
         seed: of the noise, for the record.
         notices: what was said of the inputs, for the record.
+        pixel_aspect: width over height of a pixel.
 
     Returns:
         The record.
     """
-    notices = notices or Notices()
     writer: VideoWriter | None = None
     size, num_frames = Size(0, 0), 0
     try:
@@ -357,6 +369,7 @@ def written(
                     sound=sound,
                     encoding=encoding,
                     colours_of=None if is_array else frame,
+                    pixel_aspect=pixel_aspect,
                 )
             writer.write(frame)
     except BaseException:
@@ -365,6 +378,5 @@ def written(
         raise
     if writer is not None:
         writer.close()
-    return Made(
-        str(out), num_frames, size.width_px, size.height_px, float(fps), seed, tuple(notices.said)
-    )
+    said = () if notices is None else tuple(notices.said)
+    return Made(str(out), num_frames, *size, float(fps), seed, said)

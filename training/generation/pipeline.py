@@ -25,6 +25,7 @@ from diffusers import DiffusionPipeline
 
 from training.errors import ModelError
 from training.generation.denoising import Sampling, Watcher
+from training.generation.editing import joined_masks
 from training.generation.paste import pasted
 from training.generation.schedulers import Solver, begin, make_scheduler
 from training.generation.streaming import count_passes, stream_frames, stream_latents
@@ -229,18 +230,18 @@ class TalkingPortraitPipeline(DiffusionPipeline):  # type: ignore[misc]
             watcher: hears about progress.
 
         Yields:
-            Frames in the source's size and pixel format.
+            Frames in the source's stored size and pixel format.
         """
         if all(region.is_empty for region in wishes.regions):
-            yield from wishes.source.frames()
+            yield from wishes.source.frames(wishes.regions[0].num_frames)
             return
         sampling = sampling or Sampling()
         take = take_of_edit(self.parts, wishes, with_source_latents=sampling.needs_source)
         made = self.sample(take, sampling, wishes.seed, share, watcher)
-        masks = zip(*(region.masks() for region in wishes.regions), strict=True)
-        for frame, part, mask in zip(wishes.source.frames(), made, masks, strict=False):
-            picture = wishes.view.put_back(part, wishes.source.size)
-            yield pasted(frame, picture, np.any(mask, axis=0))
+        source = wishes.source
+        masks = joined_masks([region.drawn_in(source.stored) for region in wishes.regions])
+        for frame, part, mask in zip(source.frames(), made, masks, strict=False):
+            yield pasted(frame, wishes.view.put_back(part, source.size), mask)
 
     def sample(
         self,

@@ -110,6 +110,8 @@ def _opened(picture: str | Path | Any, place: object) -> Any:
 def _flattened(picture: Any, place: object, notices: Notices) -> np.ndarray:
     from PIL import Image, ImageOps
 
+    if getattr(picture, "n_frames", 1) > 1:
+        notices.say(place, f"{picture.n_frames} pictures in it; the first is used")
     upright = ImageOps.exif_transpose(picture)
     if picture.getexif().get(_EXIF_ORIENTATION, 1) != 1:
         notices.say(place, "turned upright as its EXIF orientation says")

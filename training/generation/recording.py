@@ -27,6 +27,8 @@ QUIET_DBFS = -40.0
 RAISED_DBFS = -20.0
 """Levels of the loudest 20 ms. Ours: curated speech lies between -30 and -3."""
 _BLOCK = RATE_HZ // 50
+_DOUBTFUL_RATIO = 2.0
+"""A header may guess a length wrong, but not by so much; below, what is decoded counts."""
 
 
 class Recording:
@@ -79,7 +81,14 @@ class Recording:
         notices = notices or Notices()
         if not path.exists():
             raise InputError(f"{path}: there is no such file")
-        num_channels = min(2, sound_facts(path).num_channels)
+        facts = sound_facts(path)
+        num_channels = min(2, facts.num_channels)
+        too_long = InputError(
+            f"{path}: longer than {max_duration_s:g} s; cut it, or raise the limit with "
+            "--max-audio-s if so many frames are meant"
+        )
+        if facts.duration_s > _DOUBTFUL_RATIO * max_duration_s:
+            raise too_long
         file = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the recording)
         try:
             levels = _Levels(num_channels)
@@ -87,10 +96,7 @@ class Recording:
                 levels.add(block)
                 file.write(np.rint(block.T.clip(-1, 1) * 32767).astype("<i2").tobytes())
                 if levels.num_samples > max_duration_s * RATE_HZ:
-                    raise InputError(
-                        f"{path}: longer than {max_duration_s:g} s; cut it, or raise the limit "
-                        "with --max-audio-s if so many frames are meant"
-                    )
+                    raise too_long
             file.flush()
             duration_s = levels.num_samples / RATE_HZ
             if duration_s < MIN_DURATION_S:

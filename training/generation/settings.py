@@ -10,15 +10,15 @@ import difflib
 import json
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from training.errors import SettingError
 from training.generation.denoising import Passes, Sampling
 from training.generation.guidance import Decay, Guidance, Projection, Weight
 from training.generation.guidance_presets import AUDIO_WEIGHT, TEXT_WEIGHT, preset, with_image
-from training.generation.inputs import MAX_FPS, MIN_FPS
+from training.generation.inputs import MAX_FPS, MAX_SIDE_PX, MIN_FPS
 from training.generation.schedulers import Solver
 from training.model.spec import TrainedWith
 
@@ -72,7 +72,9 @@ class GenerationSettings(BaseModel):
         outside_face: share of the audio's guidance outside of the face.
         projection: adaptive projected guidance.
         window_latents: latent frames of a window; ``None``: a training clip's.
-        overlap_latents: latent frames that windows share; ``None``: a quarter of a window.
+        overlap_latents: latent frames that windows share; ``None``: by ratio.
+        overlap_ratio: the same as a share of a window, whatever its length; of Wan's 21 a quarter
+            is 5, what StableAvatar takes, and a third 7, within the 5 to 15 that it advises.
         move_latents: latent frames by which windows move each step.
         block_windows: windows denoised together.
         passes: branches in sequence or as a batch.
@@ -110,6 +112,7 @@ class GenerationSettings(BaseModel):
     projection: bool = False
     window_latents: int | None = Field(None, ge=2)
     overlap_latents: int | None = Field(None, ge=1)
+    overlap_ratio: float = Field(0.25, gt=0, lt=1)
     move_latents: int = Field(0, ge=0)
     block_windows: int = Field(4, ge=1)
     passes: Passes = Passes.SEQUENTIAL
@@ -117,7 +120,7 @@ class GenerationSettings(BaseModel):
     replace_outside: bool = False
     close_view: bool = True
     fps: int = Field(25, ge=MIN_FPS, le=MAX_FPS)
-    area_px: int | None = Field(None, ge=1024)
+    area_px: int | None = Field(None, ge=1024, le=MAX_SIDE_PX**2)
     cache: Cache = Cache.NONE
     cache_threshold: float = Field(0.05, gt=0)
     mag_ratios: tuple[float, ...] | None = None
@@ -125,7 +128,7 @@ class GenerationSettings(BaseModel):
     layerwise_casting: bool = False
     preview_every: int = Field(0, ge=0)
     crf: float | None = Field(None, ge=0, le=51)
-    chroma: Literal["420", "444"] | None = None
+    chroma: Annotated[Literal["420", "422", "444"], BeforeValidator(str)] | None = None
 
     def rule(self) -> Guidance:
         """Return the guidance that is meant."""
@@ -163,10 +166,11 @@ class GenerationSettings(BaseModel):
         """
         trained = trained or _WAN
         window = self.window_latents or max(2, trained.num_latents)
+        overlap = min(max(1, round(self.overlap_ratio * window)), window - 1)
         return self.model_copy(
             update={
                 "window_latents": window,
-                "overlap_latents": self.overlap_latents or max(1, window // 4),
+                "overlap_latents": self.overlap_latents or overlap,
                 "area_px": self.area_px or trained.area_px,
             }
         )
@@ -205,7 +209,7 @@ _PRESETS: dict[Preset, dict[str, Any]] = {
         "block_windows": 2,
     },
     # 40 steps and both weights are MultiTalk's defaults; its README advises 3 for long videos.
-    Preset.QUALITY: {"num_steps": 40},
+    Preset.QUALITY: {"num_steps": 40, "overlap_ratio": 1 / 3},
 }
 
 

@@ -23,10 +23,17 @@ _GAP_S, _LONGEST_GAP_S = 0.1, 60.0
 
 @dataclass(frozen=True)
 class SoundFacts:
-    """What the header says of a file's first audio stream."""
+    """What the header says of a file's first audio stream.
+
+    Attributes:
+        rate_hz: samples a second.
+        num_channels: channels.
+        duration_s: length of the file; 0 if it is not told.
+    """
 
     rate_hz: int
     num_channels: int
+    duration_s: float = 0.0
 
 
 def sound_facts(path: Path) -> SoundFacts:
@@ -46,7 +53,8 @@ def sound_facts(path: Path) -> SoundFacts:
             if not container.streams.audio:
                 raise InputError(f"{path}: no sound in it; give a file with an audio stream")
             context = container.streams.audio[0].codec_context
-            return SoundFacts(context.sample_rate, max(1, context.layout.nb_channels))
+            duration_s = (container.duration or 0) / av.time_base
+            return SoundFacts(context.sample_rate, max(1, context.layout.nb_channels), duration_s)
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(f"{path}: cannot be read as sound ({error})") from error
 
@@ -106,7 +114,10 @@ def _blocks(
             yield np.zeros((num_channels, silent), np.float32)
         frame.pts = None  # Or the resampler fills gaps by its own rule.
         for out in resampler.resample(frame):
-            block = out.to_ndarray()
+            block: np.ndarray = out.to_ndarray()
+            if not np.isfinite(block).all():  # Float formats can hold what is no number.
+                block = np.nan_to_num(block, posinf=0.0, neginf=0.0)
+                damage.num_packets += 1
             block, skip = block[:, skip:], max(0, skip - block.shape[1])
             position += block.shape[1]
             yield block

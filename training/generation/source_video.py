@@ -1,7 +1,9 @@
-"""A source video as upright frames with square pixels at a constant rate, read as often as needed.
+"""A source video as upright frames at a constant rate, read as often as needed.
 
 An edit reads its source several times (faces, condition, pasting) instead of keeping it: a second
-decode costs little beside a denoising step, and memory stays that of one frame.
+decode costs little beside a denoising step, and memory stays that of one frame. Frames are given as
+they are stored, for an edit leaves every sample outside of its region as it is; pictures are given
+with square pixels, for faces and for the model.
 """
 
 from __future__ import annotations
@@ -19,9 +21,19 @@ from av.filter import Graph
 from training.errors import InputError
 from training.generation.decoding import Damage, decoded
 from training.generation.inputs import Notices, Size, frame_rate
+from training.generation.pixel_formats import Chroma, Fields
 
-_TURNS = {90: ("cclock",), -90: ("clock",), 180: ("clock", "clock")}
+_TURNS = {90: ("cclock",), -90: ("clock",), 180: ("clock", "clock"), -180: ("clock", "clock")}
 """FFmpeg's transpose filters that undo a display rotation, which counts anticlockwise."""
+_CHROMA = {
+    ("yuv420", "yuvj420", "nv12", "nv21", "p010", "gray", "mono", "yuv410"): Chroma.HALF,
+    ("yuv422", "yuvj422", "nv16", "p210", "yuyv", "uyvy", "yvyu"): Chroma.ROWS,
+}
+"""By the beginning of a pixel format's name; all others keep their colour in 4:4:4 only."""
+_BOTTOM_FIRST = (3, 4)
+"""FFmpeg's ``AVFieldOrder``: BB and TB, whose bottom field is shown first."""
+_SLACK_S = 1e-3
+"""Matroska rounds time stamps to 1 ms; a frame this late still counts as shown."""
 _EVEN_RATIO = 0.02
 """Frame times may stray by this share of a frame before a video counts as uneven."""
 _PROBED_FRAMES = 64
@@ -33,19 +45,31 @@ class SourceVideo:
 
     Attributes:
         path: the file.
-        size: upright, square pixels.
-        fps: rate at which `frames` delivers.
+        size: of `pictures`: upright, square pixels.
+        stored: of `frames`: upright, pixels as they are stored.
+        pixel_aspect: width over height of an upright stored pixel.
+        fps: rate at which both come.
+        duration_s: seconds, as the header says; 0 if it does not.
         has_sound: whether it has an audio stream.
-        pixel_format: of the frames that `frames` delivers, yuv420p or yuv444p.
-        num_turns: quarter turns that make it upright, as names of FFmpeg's transpose filter.
+        chroma: colour resolution of `frames`.
+        bits: of a sample of `frames`, 8 or 10.
+        fields: of an interlaced source; ``None``: it is none.
+        turns: quarter turns that make it upright, as names of FFmpeg's transpose filter.
+        is_retimed: whether frames are repeated or left out to come at a constant rate.
     """
 
     path: Path
     size: Size
+    stored: Size
+    pixel_aspect: Fraction
     fps: Fraction
+    duration_s: float
     has_sound: bool
-    pixel_format: str
-    num_turns: tuple[str, ...]
+    chroma: Chroma
+    bits: int
+    fields: Fields | None
+    turns: tuple[str, ...]
+    is_retimed: bool
 
     @classmethod
     def open(cls, path: str | Path, notices: Notices | None = None) -> SourceVideo:
@@ -80,23 +104,52 @@ class SourceVideo:
                 if first is None:
                     raise InputError(f"{path}: no frame of it can be decoded")
                 rate = stream.average_rate
+                field_order = stream.codec_context.field_order
                 aspect = stream.sample_aspect_ratio or Fraction(1)
                 has_sound = bool(container.streams.audio)
+                duration_s = (container.duration or 0) / av.time_base
         except (av.error.FFmpegError, OSError) as error:
             raise InputError(f"{path}: cannot be read as video ({error})") from error
-        size = Size(first.width, first.height)
-        if aspect and aspect != 1:
-            size = Size(max(2, round(first.width * aspect / 2) * 2), first.height)
-            notices.say(path, f"its pixels are not square; shown as {size[0]}x{size[1]}")
-        turns = _TURNS.get(first.rotation, ())
+        stored, turns = Size(first.width, first.height), _TURNS.get(first.rotation, ())
         if turns:
             notices.say(path, f"stored turned by {first.rotation} degrees; turned upright")
         if len(turns) == 1:
-            size = Size(size.height_px, size.width_px)
-        fps = frame_rate(rate, _is_even(times), path, notices)
-        odd = size.width_px % 2 or size.height_px % 2
-        full = first.format.name.startswith("yuv444") or odd
-        return cls(path, size, fps, has_sound, "yuv444p" if full else "yuv420p", turns)
+            stored, aspect = Size(stored.height_px, stored.width_px), 1 / aspect
+        size = _square(stored, aspect)
+        if size != stored:
+            notices.say(
+                path,
+                f"its pixels are not square; {stored[0]}x{stored[1]} are seen as "
+                f"{size[0]}x{size[1]}",
+            )
+        fields = None
+        if first.interlaced_frame and not turns:
+            fields = Fields.BOTTOM_FIRST if field_order in _BOTTOM_FIRST else Fields.TOP_FIRST
+            notices.say(path, "interlaced; stays so, and a player shows it as it shows the source")
+        bits = 10 if first.format.components[0].bits > 8 else 8
+        if bits > 8:
+            notices.say(path, "more than 8 bits a sample; 10 are kept, which not all players show")
+        is_even = _is_even(times)
+        fps = frame_rate(rate, is_even, path, notices)
+        return cls(
+            path,
+            size,
+            stored,
+            aspect,
+            fps,
+            duration_s,
+            has_sound,
+            _chroma(first.format.name, stored),
+            bits,
+            fields,
+            turns,
+            is_retimed=not is_even or fps != rate,
+        )
+
+    @property
+    def pixel_format(self) -> str:
+        """Of `frames`, in FFmpeg's words."""
+        return self.chroma.pixel_format(self.bits)
 
     def frames(self, num_frames: int | None = None) -> Iterator[av.VideoFrame]:
         """Decode from the first frame on.
@@ -105,10 +158,26 @@ class SourceVideo:
             num_frames: stop after so many.
 
         Returns:
-            Frames in `size` and `pixel_format`, one each 1 / `fps` s, the nearest in time; over
+            Frames in `stored` size and `pixel_format`, one each 1 / `fps` s, with the matrix and
+            range of the source; of a source at another rate each the one that shows then; over
             what is damaged the frame before stays.
         """
         return itertools.islice(self._shaped(), num_frames)
+
+    def pictures(self, num_frames: int | None = None) -> Iterator[np.ndarray]:
+        """Decode the same frames as pictures.
+
+        Args:
+            num_frames: stop after so many.
+
+        Yields:
+            [H, W, 3] uint8 in `size`.
+        """
+        width, height = self.size
+        for frame in self.frames(num_frames):
+            yield frame.to_ndarray(
+                format="rgb24", width=width, height=height, interpolation="BICUBIC"
+            )
 
     def _shaped(self) -> Iterator[av.VideoFrame]:
         graph: Graph | None = None
@@ -116,30 +185,28 @@ class SourceVideo:
             stream = container.streams.video[0]
             for frame in decoded(container, stream, Damage()):
                 if graph is None:
-                    graph = self._graph(frame, stream.time_base)
+                    graph = self._graph(frame, stream.time_base or Fraction(1, 1000))
                 graph.push(frame)
                 yield from _pulled(graph)
             if graph is not None:
                 graph.push(None)
                 yield from _pulled(graph)
 
-    def _graph(self, frame: av.VideoFrame, time_base: Fraction | None) -> Graph:
+    def _graph(self, frame: av.VideoFrame, time_base: Fraction) -> Graph:
         graph = Graph()
+        buffer = (
+            f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:"
+            f"time_base={time_base}:colorspace={frame.colorspace}:range={frame.color_range}"
+        )
+        # The fps filter gives each moment the frame nearest to it, which is right where frames only
+        # stray. Where they are repeated or left out, times are put off by half a frame, so that it
+        # gives the frame that shows then.
+        late_s = max(0.0, 0.5 / float(self.fps) - _SLACK_S) if self.is_retimed else 0.0
         nodes = [
-            graph.add_buffer(
-                template=None,
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=time_base,
-            )
-        ]
-        nodes += [graph.add("transpose", turn) for turn in self.num_turns]
-        shown = self.size if len(self.num_turns) != 1 else self.size[::-1]
-        if (frame.width, frame.height) != tuple(shown):
-            nodes.append(graph.add("scale", f"{self.size[0]}:{self.size[1]}:flags=bicubic"))
-        nodes += [
-            graph.add("fps", f"fps={self.fps}:round=near"),
+            graph.add("buffer", buffer),
+            graph.add("setpts", f"PTS-STARTPTS+{late_s:.6f}/TB"),
+            *(graph.add("transpose", turn) for turn in self.turns),
+            graph.add("fps", f"fps={self.fps}:round=near:start_time=0"),
             graph.add("format", self.pixel_format),
             graph.add("buffersink"),
         ]
@@ -149,17 +216,30 @@ class SourceVideo:
         return graph
 
 
-def rgb(frame: av.VideoFrame) -> np.ndarray:
-    """Return a frame as [H, W, 3] uint8."""
-    return frame.to_ndarray(format="rgb24")
-
-
 def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
     while True:
         try:
             yield graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
+
+
+def _chroma(pixel_format: str, stored: Size) -> Chroma:
+    named = (kept for names, kept in _CHROMA.items() if pixel_format.startswith(names))
+    chroma = next(named, Chroma.FULL)
+    return chroma if chroma.fits(stored) else Chroma.FULL
+
+
+def _square(stored: Size, aspect: Fraction) -> Size:
+    """Size with square pixels: the height stays, for lines are what is sharpest of old video."""
+    if aspect == 1:
+        return stored
+    return Size(max(2, round(stored.width_px * aspect / 2) * 2), stored.height_px)
+
+
+def rgb(frame: av.VideoFrame) -> np.ndarray:
+    """Return a frame as [H, W, 3] uint8."""
+    return frame.to_ndarray(format="rgb24")
 
 
 def _is_even(times: list[float]) -> bool:

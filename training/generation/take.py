@@ -24,7 +24,6 @@ from training.generation.regions import (
     TrackedRegions,
     portrait_regions,
 )
-from training.generation.source_video import rgb
 from training.generation.streaming import BlockSpan
 from training.generation.window_conditions import (
     ReferenceConditions,
@@ -176,10 +175,10 @@ def take_of_edit(
     fps, size = wishes.source.fps, wishes.size
     spoken, _ = frames_for(max(r.duration_s for r in wishes.recordings), fps)
     num_frames = min(spoken, wishes.regions[0].num_frames)
-    first = next(wishes.source.frames(1), None)
+    first = next(wishes.source.pictures(1), None)
     if first is None:
         raise InputError(f"{wishes.source.path}: no frame of it can be decoded")
-    regions = [wishes.view.seen(region).scaled(size) for region in wishes.regions]
+    regions = [wishes.view.seen(region).drawn_in(size) for region in wishes.regions]
     return Take(
         size=size,
         fps=fps,
@@ -195,7 +194,7 @@ def take_of_edit(
             with_latents=with_source_latents,
         ),
         text=_texts(parts, wishes.prompt, wishes.negative_prompt),
-        image=image_states(parts.image_encoder, wishes.view.of(rgb(first))),
+        image=image_states(parts.image_encoder, wishes.view.of(first)),
         voices=_voices(parts, wishes.recordings, num_frames, fps),
         audio_encoder=parts.audio_encoder,
         context_frames=int(parts.transformer.config.audio_context_frames),

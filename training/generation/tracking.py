@@ -8,7 +8,7 @@ from training.errors import InputError
 from training.generation.editing import Region, followed_regions
 from training.generation.faces import FaceFinder, stored_track
 from training.generation.inputs import Notices
-from training.generation.source_video import SourceVideo, rgb
+from training.generation.source_video import SourceVideo
 
 
 def regions_of(
@@ -16,6 +16,7 @@ def regions_of(
     num_speakers: int,
     notices: Notices,
     *,
+    num_frames: int | None = None,
     track: Path | None = None,
 ) -> list[Region]:
     """Follow the faces that are to say something else.
@@ -24,10 +25,11 @@ def regions_of(
         source: the video.
         num_speakers: faces wanted.
         notices: where it is said what was found.
+        num_frames: frames that are edited; ``None``: all.
         track: a ``face.npz``; ``None``: the one beside a packed sample, if there is one.
 
     Returns:
-        One region a speaker, over all frames of the source, the face seen longest first.
+        One region a speaker, over the frames that are edited, the face seen longest first.
 
     Raises:
         InputError: If fewer faces are found, or the track is not of this video.
@@ -38,15 +40,15 @@ def regions_of(
         if num_speakers != 1:
             raise InputError(f"{track}: follows one face, {num_speakers} are needed")
         landmarks = stored_track(track)
-        num_frames = sum(1 for _ in source.frames())
-        if len(landmarks) != num_frames:
+        num_shown = sum(1 for _ in source.frames())
+        if len(landmarks) != num_shown:
             raise InputError(
-                f"{track}: follows {len(landmarks)} frames, {source.path} has {num_frames} at "
+                f"{track}: follows {len(landmarks)} frames, {source.path} has {num_shown} at "
                 f"{float(source.fps):.3f} a second; take it away to have faces looked for"
             )
-        return [Region.of_landmarks(landmarks, source.size)]
+        return [Region.of_landmarks(landmarks[:num_frames], source.size)]
     with FaceFinder(max(2, num_speakers), is_video=True) as finder:
-        rows = finder.follow(rgb(frame) for frame in source.frames())
+        rows = finder.follow(source.pictures(num_frames))
         regions = followed_regions(rows, source.size, num_speakers)
     if len(regions) < num_speakers:
         raise InputError(

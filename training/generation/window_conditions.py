@@ -21,7 +21,7 @@ from training.generation.codec_streams import open_encoder
 from training.generation.edit_view import View
 from training.generation.editing import Region
 from training.generation.inputs import Size
-from training.generation.source_video import SourceVideo, rgb
+from training.generation.source_video import SourceVideo
 from training.model.conditions import latent_keep_mask
 from training.model.interfaces import Task, VideoCodec
 
@@ -251,8 +251,8 @@ class SourceConditions:
         import cv2
 
         last = None
-        for frame in source.frames():
-            seen = np.ascontiguousarray(view.of(rgb(frame)))
+        for picture in source.pictures():
+            seen = np.ascontiguousarray(view.of(picture))
             last = cv2.resize(seen, tuple(self._size), interpolation=cv2.INTER_AREA)
             yield last
         if last is None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.metric_sanity import Take, choose, read_take, shifted, still_mouth, write_take
+from benchmarks.metric_sanity import choose
+from benchmarks.sanity_versions import Take, read_take, shifted, still_mouth, write_take
 from curation.cast import ANNA, ANNA_VOICE, BORIS_VOICE
 from curation.synth_voice import speak
 from curation.talking_clip import render_talking_clip
@@ -33,7 +34,7 @@ def test_clips_are_chosen_by_the_index_and_never_by_results(tmp_path):
         "good.mp4,real,9.0,1\nshort.mp4,real,4.9,1\nbad.mp4,real,9.0,0\nmade.mp4,derived,9.0,1\n"
         "unknown.mp4,real,,1\n"
     )
-    assert choose(tmp_path) == [("index", tmp_path / "good.mp4")]
+    assert choose(tmp_path) == [tmp_path / "good.mp4"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def figures(tmp_path_factory) -> dict[str, dict[str, float | None]]:
         voice=ANNA_VOICE,
         face_ratio=0.6,
     )
-    take = read_take("made", folder / "clip.mp4")
+    take = read_take(folder / "clip.mp4")
     other = speak(OTHER_TEXT, BORIS_VOICE, seconds=SECONDS, sample_rate_hz=16_000)
     paths: dict[str, Path] = {
         name: folder / f"{name}.mkv" for name in ("real", "late", "other", "still")
@@ -84,7 +85,7 @@ def test_a_shift_is_told_by_the_offset_and_by_the_score_unshifted(figures):
 
 def test_the_still_mouth_keeps_what_is_around_it():
     pictures = [np.full((64, 64, 3), 40 * n, np.uint8) for n in range(3)]
-    take = Take("a", "made", pictures, Fraction(25), np.zeros(0, np.int16))
+    take = Take("a", "id", pictures, Fraction(25), np.zeros(0, np.int16))
     points = np.random.default_rng(0).uniform(24, 40, (478, 3))
     from training.evaluation.measuring import FaceEvidence
 

@@ -42,14 +42,15 @@ def test_a_region_that_stands_still_holds_for_every_frame(tmp_path):
     region[1:3, 2:4] = 200
     np.savez_compressed(tmp_path / "a.region.npz", region=region)
     found = read_region(tmp_path / "a.mp4")
-    assert np.array_equal(found.outside(7, (6, 4)), region == 0)
+    for outside in found.outside([0, 7], (6, 4)):
+        assert np.array_equal(outside, region == 0)
     assert read_region(tmp_path / "b.mp4") is None
 
 
 def test_a_coarser_region_covers_every_pixel_of_its_cells():
     region = np.zeros((1, 2, 2), bool)
     region[0, 0, 1] = True
-    outside = EditRegion(region).outside(0, (8, 4))
+    outside = next(EditRegion(lambda: iter(region)).outside([0], (8, 4)))
     assert not outside[:2, 4:].any()
     assert outside.sum() == 24
 

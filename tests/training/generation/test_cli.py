@@ -178,6 +178,82 @@ def test_bad_inputs_end_with_code_2_and_one_line(folder, tmp_path, arguments, me
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "talk.json"], "ends in .mp4"),
+        (["--out", "talk"], "ends in .mp4"),
+        (["--out", "none/talk.mp4"], "no such folder"),
+        (["--out", "/proc/talk.mp4"], "cannot be written to"),
+        (["--duration-s", "inf"], "duration inf s"),
+        (["--duration-s", "4000"], "at most 3600 s"),
+        (["--size", "100000x64"], "at most 4096 px"),
+        (["--set", "area_px=1e12"], "area_px"),
+        (["--device", "banana"], "torch finds none"),
+        (["--last-image", "portrait.png"], "without a first one"),
+        (["--audio", "numberless.wav"], "silent"),
+    ],
+)
+def test_hostile_wishes_end_with_code_2_and_one_line(folder, tmp_path, arguments, message):
+    numberless = np.full(16_000, np.nan, np.float32)
+    soundfile.write(folder / "numberless.wav", numberless, 16_000, subtype="FLOAT")
+    given = {"--out": tmp_path / "talk.mp4", "--audio": folder / "voice.wav", "--size": "32x32"}
+    name, value = arguments
+    given[name] = {
+        "--out": tmp_path / value,
+        "--audio": folder / value,
+        "--last-image": folder / value,
+    }.get(name, value)
+    flat = [part for pair in given.items() for part in pair]
+    result = run("generate", "--model", folder / "model", "--no-face-check", *flat)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_input_is_written_over(folder, tmp_path):
+    take = tmp_path / "take.mp4"
+    take.write_bytes((folder / "take.mp4").read_bytes())
+    kept = take.read_bytes()
+    face_track(tmp_path / "take.face.npz", 20)
+    common = ["--model", folder / "model", "--out", take, *QUICK]
+    for arguments in (
+        ["edit", *common, "--video", take, "--audio", folder / "voice.wav"],
+        ["generate", *common, "--size", "32x32", "--audio", take],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert "would be lost" in result.stderr
+    assert take.read_bytes() == kept
+
+
+def test_a_film_goes_on_within_a_short_window_and_from_broken_sound(folder, tmp_path):
+    take = tmp_path / "take.mp4"
+    brief = tmp_path / "brief.wav"
+    soundfile.write(brief, np.full(1600, 0.1), 16_000)
+    with VideoWriter(take, 64, 48, 25, sound=[brief]) as writer:
+        for k in range(6):
+            writer.write(picture(64, 48, seed=k))
+    out = tmp_path / "more.mp4"
+    result = generate(folder, out, "--video", take, "--size", "64x48", "--json")
+    assert result.exit_code == 0, result.output
+    assert any("as if it were silent" in said for said in json.loads(result.stdout)["notices"])
+    assert frames_of(out).shape == (25, 48, 64, 3)
+
+
+def test_libraries_do_not_announce_themselves(folder, tmp_path):
+    code = (
+        "import numpy as np; from training.generation.faces import FaceFinder\n"
+        "with FaceFinder() as finder: finder.find(np.zeros((64, 64, 3), np.uint8))"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+
+
 def test_a_folder_without_a_model_is_refused(folder, tmp_path):
     result = run(
         "generate", "--model", tmp_path, "--audio", folder / "voice.wav", "--out", "talk.mp4"

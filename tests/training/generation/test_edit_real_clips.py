@@ -1,6 +1,5 @@
 """Edits of real clips with a randomly initialised model: what is outside of the region survives."""
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from training.generation.edit_view import close_view
 from training.generation.inputs import Notices, Size, model_size
 from training.generation.source_video import SourceVideo, rgb
 from training.generation.tracking import regions_of
-from training.generation.video_writer import FAITHFUL, Chroma, VideoWriter
+from training.generation.video_writer import FAITHFUL, VideoWriter
 from training.generation.wishes import EditWishes
 
 torch.set_num_threads(1)
@@ -41,10 +40,13 @@ class _Head:
     def __init__(self, source, num_frames):
         self._source, self._num_frames = source, num_frames
         self.path, self.size, self.fps = source.path, source.size, source.fps
-        self.pixel_format = source.pixel_format
+        self.stored, self.chroma, self.bits = source.stored, source.chroma, source.bits
 
     def frames(self, num_frames=None):
-        return itertools.islice(self._source.frames(), min(num_frames or 10**9, self._num_frames))
+        return self._source.frames(min(num_frames or self._num_frames, self._num_frames))
+
+    def pictures(self, num_frames=None):
+        return self._source.pictures(min(num_frames or self._num_frames, self._num_frames))
 
 
 def psnr_db(a, b):
@@ -56,15 +58,13 @@ def psnr_db(a, b):
 )
 def test_outside_of_the_region_45_db_are_kept_after_encoding(tmp_path, name):
     wishes = edit_of(CLIPS / name)
-    encoding = FAITHFUL
-    if wishes.source.pixel_format == "yuv444p":
-        encoding = type(FAITHFUL)(FAITHFUL.crf, FAITHFUL.preset, Chroma.FULL)
+    encoding = replace(FAITHFUL, chroma=wishes.source.chroma, bits=wishes.source.bits)
     path = tmp_path / "edited.mp4"
     writer = None
     for frame in tiny_pipeline().edit(wishes, sampling(num_steps=1, block_windows=2)):
         if writer is None:
             writer = VideoWriter(
-                path, *wishes.source.size, wishes.source.fps, encoding=encoding, colours_of=frame
+                path, *wishes.source.stored, wishes.source.fps, encoding=encoding, colours_of=frame
             )
         writer.write(frame)
     assert writer.close() == path

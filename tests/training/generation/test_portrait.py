@@ -117,6 +117,15 @@ def test_faces_are_counted_against_speakers(saved):
     assert "20 px" in said[0]
 
 
+def test_of_an_animation_the_first_picture_is_used_aloud(tmp_path):
+    pictures = [Image.fromarray(np.full((96, 96, 3), v, np.uint8)) for v in (40, 200, 90)]
+    path = tmp_path / "moving.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    portrait, said = opened(path)
+    assert "3 pictures in it; the first is used" in said[0]
+    np.testing.assert_allclose(portrait.rgb_HWC, 40, atol=2)
+
+
 def test_what_is_no_picture_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         opened(tmp_path / "nobody.png")

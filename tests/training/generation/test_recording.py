@@ -124,3 +124,22 @@ def test_sound_that_begins_with_the_picture_or_not_is_put_on_its_clock(tmp_path,
     pcm = recording.read(0, recording.num_samples)
     begin = np.flatnonzero(np.abs(pcm) > 0.05)[0] / 16_000
     assert begin == pytest.approx(0.5 + late_s, abs=0.003)
+
+
+def test_sound_far_too_long_is_refused_by_its_header(write):
+    path = write(np.random.default_rng(0).uniform(-0.5, 0.5, 160_000), name="voice.flac")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 20])  # half a second of it; decoded, it would pass
+    with pytest.raises(InputError, match="longer than 2 s"):
+        opened(path, max_duration_s=2)
+
+
+def test_samples_that_are_no_numbers_are_silent_aloud(tmp_path):
+    samples = voice(2.0)
+    samples[16_000:20_000] = np.nan
+    soundfile.write(tmp_path / "voice.wav", samples, 16_000, subtype="FLOAT")
+    recording, said = opened(tmp_path / "voice.wav")
+    assert "damaged pieces of its sound are silent" in said[0]
+    read = recording.read(0, 32_000)
+    np.testing.assert_allclose(read[:15_000], samples[:15_000], atol=1e-3)
+    assert not read[16_000:20_000].any()

@@ -52,13 +52,29 @@ def test_guidance_of_one_is_none_whatever_its_decay():
 
 def test_what_is_not_set_is_as_the_model_was_trained():
     trained = TrainedWith(area_px=96 * 96, num_latents=5)
-    filled = make_settings("quality").for_model(trained)
+    filled = make_settings("balanced").for_model(trained)
     assert (filled.window_latents, filled.overlap_latents, filled.area_px) == (5, 1, 96 * 96)
     asked = make_settings("fast", {"window_latents": 9, "area_px": 4096}).for_model(trained)
     assert (asked.window_latents, asked.overlap_latents, asked.area_px) == (9, 2, 4096)
 
 
+@pytest.mark.parametrize("ratio", [0.01, 1 / 3, 0.99])
+def test_windows_of_any_length_overlap_and_go_forward(ratio):
+    for num_latents in range(2, 40):
+        trained = TrainedWith(area_px=96 * 96, num_latents=num_latents)
+        filled = make_settings("quality", {"overlap_ratio": ratio}).for_model(trained)
+        assert 1 <= filled.overlap_latents < filled.window_latents == num_latents
+        filled.sampling()
+
+
 def test_a_model_that_says_nothing_is_used_as_wan_was_trained():
     filled = make_settings().for_model(None)
     assert (filled.window_latents, filled.overlap_latents) == (21, 5)
+    assert make_settings("quality").for_model(None).overlap_latents == 7
     assert filled.area_px == 480 * 832
+
+
+def test_a_colour_resolution_may_look_like_a_number():
+    assert make_settings(overrides=["chroma=444"]).chroma == "444"
+    with pytest.raises(SettingError, match="chroma"):
+        make_settings(overrides=["chroma=411"])

@@ -42,12 +42,41 @@ def test_a_first_block_cache_that_allows_no_change_changes_nothing(plain, passes
     assert np.abs(frames.astype(int) - plain[0]).max() <= 1
 
 
-def test_caches_skip_blocks_of_ours(plain):
-    _, num_first = made(cache="first_block", cache_threshold=10.0)
-    assert num_first == plain[1] / 6, "computed in the first of six steps only"
-    frames, num_mag = made(cache="mag", mag_ratios=[1.0] * 6)
-    assert num_mag < plain[1]
-    assert frames.shape == plain[0].shape
+def test_a_cache_that_allows_any_change_computes_each_window_and_branch_once(plain):
+    _, num = made(cache="first_block", cache_threshold=10.0)
+    assert num == plain[1] / 6, "in the first of six steps only"
+
+
+NUM_STEPS, NUM_WINDOWS, NUM_BRANCHES = 16, 3, 2
+
+
+@pytest.fixture(scope="module")
+def long_plain():
+    return made(num_steps=NUM_STEPS)
+
+
+def test_mag_cache_counts_its_steps_for_each_window_and_branch_alone(long_plain):
+    assert long_plain[1] == NUM_STEPS * NUM_WINDOWS * NUM_BRANCHES
+    _, num = made(num_steps=NUM_STEPS, cache="mag", mag_ratios=[1.0] * NUM_STEPS)
+    # Of 16 steps the first fifth is kept whole (3), then one in four: diffusers' MagCacheConfig.
+    assert num == 6 * NUM_WINDOWS * NUM_BRANCHES
+
+
+@pytest.mark.parametrize(
+    ("cache", "threshold", "most_computed"), [("first_block", 0.2, 0.65), ("mag", 0.06, 0.55)]
+)
+def test_caches_skip_much_and_change_little_under_windows_and_guidance(
+    long_plain, cache, threshold, most_computed
+):
+    settings = make_settings("quality", BASE | {"num_steps": NUM_STEPS})
+    ratios = measure_mag_ratios(tiny_pipeline(), wishes(13), settings)
+    frames, num = made(
+        num_steps=NUM_STEPS, cache=cache, cache_threshold=threshold, mag_ratios=list(ratios)
+    )
+    assert num <= most_computed * long_plain[1]
+    unguided, _ = made(num_steps=NUM_STEPS, text_guidance=1.0, audio_guidance=1.0)
+    plain = long_plain[0].astype(float)
+    assert np.abs(frames - plain).mean() < 0.1 * np.abs(unguided - plain).mean()
 
 
 def test_a_cache_forgets_between_videos():

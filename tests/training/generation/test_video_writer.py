@@ -6,7 +6,8 @@ import pytest
 import soundfile
 
 from training.errors import InputError, SettingError
-from training.generation.video_writer import Chroma, Encoding, VideoWriter
+from training.generation.pixel_formats import Chroma
+from training.generation.video_writer import Encoding, VideoWriter
 
 FPS = Fraction(25)
 

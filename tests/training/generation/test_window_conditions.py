@@ -1,6 +1,5 @@
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -85,11 +84,7 @@ def test_given_frames_that_cannot_be_are_refused(codec):
 
 
 def source_of(frames_HWC):
-    def frames(num_frames=None):
-        for rgb in frames_HWC[:num_frames]:
-            yield av.VideoFrame.from_ndarray(rgb, format="rgb24")
-
-    return SimpleNamespace(frames=frames, path="take.mp4")
+    return SimpleNamespace(pictures=lambda: iter(frames_HWC), path="take.mp4")
 
 
 def moving_region(num_frames):
