@@ -14,11 +14,14 @@ Not in the room: which face is followed, and where to (``face_tracker``).
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from manifests.native_stderr import unheard
 
 _STEP_US = 40_000
 """Between time stamps; a graph asks only that they grow."""
@@ -118,11 +121,13 @@ class _Graph:
     def __call__(self, picture: np.ndarray, **others: Any) -> Any | None:
         """Run one picture (H, W, 3), RGB, with other packets; return the packet, if one came."""
         self._found.clear()
-        self._time_us += _STEP_US
         image = self._create.create_image_frame(image_format=self._rgb, data=picture)
-        for stream, packet in {"image": image, **others}.items():
-            self._graph.add_packet_to_input_stream(stream, packet.at(self._time_us))
-        self._graph.wait_until_idle()
+        # A network is loaded, and announces itself, with the first picture.
+        with nullcontext() if self._time_us else unheard():
+            self._time_us += _STEP_US
+            for stream, packet in {"image": image, **others}.items():
+                self._graph.add_packet_to_input_stream(stream, packet.at(self._time_us))
+            self._graph.wait_until_idle()
         return self._found[0] if self._found else None
 
     def close(self) -> None:

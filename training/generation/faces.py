@@ -7,17 +7,15 @@ sample's own ``face.npz`` where there is one.
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from manifests.native_stderr import unheard
 from training.errors import InputError
 
 NUM_LANDMARKS = 478
@@ -58,7 +56,7 @@ class FaceFinder:
         # With the first face that is found, of MediaPipe's own use of protobuf.
         warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)
         options = {"max_num_faces": max_faces, "refine_landmarks": True}
-        with _unheard():
+        with unheard():
             self._mesh = face_mesh.FaceMesh(static_image_mode=not is_video, **options)
             self._close_mesh = face_mesh.FaceMesh(
                 static_image_mode=True, max_num_faces=1, refine_landmarks=True
@@ -123,25 +121,6 @@ class FaceFinder:
         self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Close stderr to libraries in C++, which announce themselves there and know no way not to."""
-    try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-    except OSError:
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
 
 
 def stored_track(path: Path) -> np.ndarray:
