@@ -1,6 +1,6 @@
 """`talk evaluate`: judge generated clips; hooked into `talk` as a command.
 
-Exit codes: 0 done, 1 nothing could be measured, 2 wrong use.
+Exit codes: 0 done, 1 no clip gave a figure, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def _evaluate(
         print(json.dumps(describe(results, seed), indent=2, ensure_ascii=False))
     else:
         print(summary_text(results, out, seed))
-    if all(clip.clip_id is None for clip in results.clips):
+    names = {name for clip in results.clips for name in clip.values}
+    if all(name.startswith("reference.") for name in names):
         raise typer.Exit(1)
 
 

@@ -148,3 +148,22 @@ def test_the_command_prints_writes_and_ends_with_its_exit_code(results, folders,
     assert wrong.exit_code == 2 and "--overlap-frames 9 must be less" in wrong.output
     nowhere = run(app, ["--generated", str(tmp_path / "none"), "--out", str(out)])
     assert nowhere.exit_code == 2 and "is no folder" in nowhere.output
+
+
+def test_figures_without_a_face_are_figures_and_none_at_all_is_exit_code_one(tmp_path):
+    for name in ("faceless", "unreadable"):
+        (tmp_path / name).mkdir()
+    for folder in ("faceless", "reference"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write_video(
+            tmp_path / folder / "still.mkv",
+            [noise(0)] * 30,
+            sound=np.zeros(16_000, np.int16),
+        )
+    (tmp_path / "unreadable" / "text.mp4").write_text("no video")
+    codes = {}
+    for name in ("faceless", "unreadable"):
+        words = ["--generated", str(tmp_path / name), "--reference", str(tmp_path / "reference")]
+        words += ["--out", str(tmp_path / f"{name}-out"), "--no-page"]
+        codes[name] = CliRunner().invoke(app, words).exit_code
+    assert codes == {"faceless": 0, "unreadable": 1}
