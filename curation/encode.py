@@ -7,7 +7,6 @@ deinterlaced, HDR is mapped to BT.709.
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,21 +22,13 @@ from av.video.frame import VideoFrame
 from curation.recipe import PackSettings
 from manifests.reasons import Reason
 from manifests.span import Span
+from manifests.x264 import SAME_BYTES
 from stages.decode import DecodeCount, raw_frames
 from stages.errors import MediaError
 from stages.facts import SourceFacts
 
 HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
 """PQ and HLG by their numbers in ITU-T H.273, table 3, as swscale calls them."""
-
-X264_PARAMS = "scenecut=0:threads=1"
-if platform.machine().lower() in ("x86_64", "amd64"):
-    # With MB-tree and AVX-512 x264 165 reads memory that nobody wrote (its output follows
-    # MALLOC_PERTURB_; seen at widths that are no multiple of 64), and its AVX2 code rounds
-    # otherwise than AVX and SSE 4.2, which agree.
-    X264_PARAMS += ":asm=sse4.2"
-"""One thread and one instruction set: the same frames become the same bytes on every machine of
-one architecture. SSE 4.2 costs 4 % of the time of encoding."""
 
 _TURNS = {90: ("transpose", "clock"), 270: ("transpose", "cclock")}
 
@@ -119,10 +110,11 @@ def _encode(
         stream = out.add_stream("libx264", rate=settings.frame_rate_fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         keyint = max(1, round(settings.keyframe_every_s * settings.frame_rate_fps))
+        structure = (f"keyint={keyint}", f"min-keyint={keyint}", "scenecut=0", "threads=1")
         stream.options = {
             "crf": str(settings.crf),
             "preset": settings.preset,
-            "x264-params": f"keyint={keyint}:min-keyint={keyint}:{X264_PARAMS}",
+            "x264-params": ":".join(structure + SAME_BYTES),
         }
         shaper = _Shaper(facts, width, height)
         shaped: VideoFrame | None = None

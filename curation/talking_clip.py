@@ -17,9 +17,15 @@ from curation.face_motion import HeadMotion, LipCurves, lips_for
 from curation.portrait import Person, Picture, make_portrait
 from curation.synth_voice import DEFAULT_TEXT, Speech, Voice, room_noise, speak
 from curation.talking_photo import TalkingPhoto
+from manifests.x264 import SAME_BYTES
 
 _AAC_FRAME = 1024
-_VIDEO_OPTIONS = {"preset": "superfast", "crf": "20", "threads": "1"}
+_VIDEO_OPTIONS = {
+    "preset": "superfast",
+    "crf": "20",
+    "threads": "1",
+    "x264-params": ":".join(SAME_BYTES),
+}
 
 
 def talking_frames(

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
+from manifests.x264 import SAME_BYTES
 from training.errors import InputError, SettingError
 from training.generation.inputs import Size
 from training.generation.pixel_formats import Chroma, Fields
@@ -81,7 +82,7 @@ class Encoding:
     def options(self) -> dict[str, str]:
         """Return it in x264's words."""
         options = {"crf": f"{self.crf:g}", "preset": self.preset}
-        more = []
+        more = list(SAME_BYTES)
         if self.worst_qp is not None:
             options["qmax"] = str(self.worst_qp + 6 * (self.bits - 8))
             if self.chroma is Chroma.FULL:
