@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,22 +39,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     dice = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        footage = arguments.folder or _demo_footage(place / "footage")
-        began = time.monotonic()
-        if _start(footage, place / "calm", ["--engine", "inline"]).wait():
-            sys.exit(f"the undisturbed run of {footage} failed; see {place}")
-        length_s = time.monotonic() - began
-        wanted = digests(place / "calm")
-        print(f"undisturbed: {len(wanted)} files of dataset/ in {length_s:.0f} s")
-        failed = 0
-        for number in range(arguments.rounds):
-            out = place / f"round{number}"
-            ended = survive(footage, out, arguments.workers, length_s, dice)
-            same = ended == 0 and digests(out) == wanted and is_balanced(out)
-            failed += not same
-            print(f"round {number + 1}: {'same bytes, books balance' if same else 'DIFFERS'}")
+    place = Path(tempfile.mkdtemp(prefix="chaos-"))
+    footage = arguments.folder or _demo_footage(place / "footage")
+    began = time.monotonic()
+    if _start(footage, place / "calm", ["--engine", "inline"]).wait():
+        sys.exit(f"the undisturbed run of {footage} failed: see {place / 'calm.log'}")
+    length_s = time.monotonic() - began
+    wanted = digests(place / "calm")
+    print(f"undisturbed: {len(wanted)} files of dataset/ in {length_s:.0f} s")
+    failed = 0
+    for number in range(arguments.rounds):
+        out = place / f"round{number}"
+        ended = survive(footage, out, arguments.workers, length_s, dice)
+        same = ended == 0 and digests(out) == wanted and is_balanced(out)
+        failed += not same
+        print(f"round {number + 1}: {'same bytes, books balance' if same else 'DIFFERS'}")
+    if failed:
+        print(f"runs and logs are kept in {place}")
+    else:
+        shutil.rmtree(place)
     sys.exit(1 if failed else 0)
 
 
