@@ -9,7 +9,7 @@ face and for every frame. Machines differ, and one machine from hour to hour, so
 as multiples of what the networks alone cost: one call of MediaPipe's own FaceMesh and one look of
 its full-range detector, on a photograph, taken after every file of the same run. ``--memory``
 prints the peak memory of a worker on a source of 1, 5 and 30 minutes: it grows with the segment,
-which is 5 minutes by default, and then no more.
+which is 2 minutes by default, and then no more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How well lip-sync offsets and foreign voices are told, on footage nobody learned from.
 
     python -m benchmarks.sync_accuracy RUN... [--weights FILE.npz...] [--speakers FILE.csv]
-        [--leave-out PATTERN]... [--groups] [--syncnet FILE]
+        [--leave-out PATTERN]... [--one-face] [--groups] [--syncnet FILE]
 
 RUN are run directories of measured footage (`curate run FOLDER --out RUN`): the landmarks and the
 sound in their commits are all that is needed. Sources that the weights were learned from are left
@@ -9,6 +9,11 @@ out; with several weights, such as the folds of `curate learn-sync --held-out FO
 judged by the first that has not learned from its source. Clips of the same people in other files
 have to be kept away by whoever gives the runs, or be named in `--speakers`. Truth and voices are
 as in `stages.sync_trials`, intervals over speakers; "all" is without any gate.
+
+A run has every face of every shot, so that among its clips are faces that listen while another
+speaks: nobody has told that the voice is not theirs, and they count against the judge.
+``--one-face`` keeps the longest clip of each source, whatever was measured of it, which is the
+population of experiments that followed one face a file.
 
 Beside the estimator stands the plain correlation of mouth opening with loudness, which is the
 floor, and SyncNet where its weights are on this machine (`curate weights fetch syncnet`): its
@@ -121,6 +126,15 @@ def unseen(
     return found
 
 
+def longest_of_each_source(clips: Sequence[TalkingClip]) -> list[TalkingClip]:
+    """Return one clip a source, that which lasts longest, in the given order."""
+    best: dict[str, TalkingClip] = {}
+    for clip in clips:
+        if clip.source_id not in best or clip.length_s > best[clip.source_id].length_s:
+            best[clip.source_id] = clip
+    return [clip for clip in clips if best[clip.source_id] is clip]
+
+
 def report(
     name: str,
     clips: Sequence[TalkingClip],
@@ -181,6 +195,7 @@ def main() -> None:
     parser.add_argument("--speakers", type=Path)
     parser.add_argument("--weights", type=Path, nargs="+", default=[None])
     parser.add_argument("--leave-out", action="append", default=[], metavar="PATTERN")
+    parser.add_argument("--one-face", action="store_true", help="the longest clip of each source")
     parser.add_argument("--groups", action="store_true", help="by head pose, noise, language, ...")
     parser.add_argument("--syncnet", default="syncnet", help="weights of SyncNet, or a file")
     parser.add_argument("--seed", type=int, default=0)
@@ -190,12 +205,16 @@ def main() -> None:
     found = [clip for run in arguments.runs for clip in read_run(Folder(run), known)]
     patterns = arguments.leave_out
     wanted = [c for c in found if not any(fnmatch.fnmatchcase(c.uri, f"*{p}") for p in patterns)]
+    num_left_out = len(found) - len(wanted)
+    if arguments.one_face:
+        wanted = longest_of_each_source(wanted)
     judge_of = unseen(wanted, estimators)
     clips = [clip for clip in wanted if clip.name in judge_of]
     print(
         f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, "
-        f"{sum(clip.length_s for clip in clips):.0f} s; {len(found) - len(wanted)} clips left out "
-        f"by pattern, {len(wanted) - len(clips)} because the estimator was learned from them"
+        f"{sum(clip.length_s for clip in clips):.0f} s; {num_left_out} clips left out "
+        f"by pattern, {len(found) - num_left_out - len(wanted)} as further faces of a source, "
+        f"{len(wanted) - len(clips)} because the estimator was learned from them"
     )
     if not clips:
         return

@@ -199,7 +199,7 @@ def embed_runs(
     lost: list[str] = []
     for run in runs:
         ledger = Ledger(Folder(run))
-        for source_id in sorted(ledger.names()):
+        for source_id in sorted(ledger.source_ids()):
             for commit in ledger.read(source_id, evidence=True):
                 rows = [row for row in commit.clips.to_pylist() if row["clip_id"] in names]
                 if not rows:

@@ -23,10 +23,7 @@ from manifests.measurement import values_of
 from manifests.records import EVIDENCE_COLUMNS, ClipState, clip_schema
 from stages.contract import ClipView, Stage
 from stages.face_track import FaceTracks, pack_track
-from stages.speech import Voice
-
-SOUND_MARGIN_S = 1.0
-"""Sound kept before and after a clip, so that packing can shift it."""
+from stages.speech import SOUND_MARGIN_S, Voice
 
 ROW_EVIDENCE = (FaceTracks, Voice)
 """Evidence that the row of a clip is made of."""

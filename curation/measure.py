@@ -16,6 +16,7 @@ from curation.engine import HandOver
 from curation.inputs import Source
 from curation.pipeline import Pipeline, build_pipeline
 from curation.recipe import Recipe
+from curation.segments import PauseFinder, num_segments, segment_bounds
 from manifests.ledger import Commit, CommitHeader, Ledger
 from manifests.reasons import Reason
 from manifests.records import Clip, ClipState, SourceState
@@ -126,6 +127,7 @@ class Measurer:
         self._later = [stage for stage in pipeline.stages if stage.name in later]
         for stage in self._stages:
             stage.setup()
+        self._pause_near = PauseFinder(pipeline.recipe.stages["speech"])
 
     def close(self) -> None:
         """Free all models."""
@@ -136,10 +138,11 @@ class Measurer:
         """Measure one unit and commit it, or hand it over to the second task."""
         try:
             facts = self._probe(unit.source)
-            num_segments = unit.num_segments or self._num_segments(facts)
-            if num_segments > 1 and not unit.num_segments:
-                return Measured(unit, num_segments)
-            header, views = self._measure(unit, facts, max(1, num_segments))
+            segment_s = self._pipeline.recipe.run.segment_s
+            count = unit.num_segments or num_segments(facts.duration_s, segment_s)
+            if count > 1 and not unit.num_segments:
+                return Measured(unit, count)
+            header, views = self._measure(unit, facts, count)
         except MediaError as error:
             header, views = self._rejected(unit, error), []
         if any(not self._rows.is_refused(view) for view in views) and self._later:
@@ -156,25 +159,19 @@ class Measurer:
         settings = self._pipeline.recipe.stages["probe"]
         return probe(source.uri, source.source_id, source.num_bytes, settings)
 
-    def _num_segments(self, facts: SourceFacts) -> int:
-        segment_s = self._pipeline.recipe.run.segment_s
-        if facts.duration_s is None or facts.duration_s <= 1.5 * segment_s:
-            return 1
-        return round(facts.duration_s / segment_s)
-
     def _measure(
-        self, unit: Unit, facts: SourceFacts, num_segments: int
+        self, unit: Unit, facts: SourceFacts, count: int
     ) -> tuple[CommitHeader, list[ClipView]]:
         clock = StageClock()
-        count = DecodeCount()
-        start, end = segment_bounds(facts, unit.segment, num_segments)
+        decoded = DecodeCount()
+        start, end = segment_bounds(facts, unit.segment, count, self._pause_near)
         evidence = Evidence(facts, start=start, end=end)
         self._examine(evidence, clock)
         header: dict[str, Any] = {
             "source_id": facts.source_id,
             "uri": facts.uri,
             "fingerprints": self._fingerprints,
-            "num_segments": num_segments,
+            "num_segments": count,
             "segment": unit.segment,
             "facts": facts_to_json(facts),
         }
@@ -190,17 +187,17 @@ class Measurer:
                 stage_s=dict(clock.seconds),
             )
             return refused, []
-        self._decode(evidence, count, clock)
+        self._decode(evidence, decoded, clock)
         views, losses = self._cut(evidence)
         for stage in self._stages:
             with clock.timed(stage.name):
                 self._rows.measure(stage, views)
         header |= {
             "duration_s": losses.total_s,
-            "num_passes": count.num_passes,
-            "num_frames": count.num_frames,
+            "num_passes": decoded.num_passes,
+            "num_frames": decoded.num_frames,
             "num_face_frames": evidence.get(FaceTracks).num_meshed,
-            "num_corrupt": count.num_corrupt,
+            "num_corrupt": decoded.num_corrupt,
             "lost_s": losses.by_reason(),
             "stage_s": {name: round(value, 3) for name, value in clock.seconds.items()},
         }
@@ -309,31 +306,6 @@ def finish(unit: Unit, commit: Commit, ledger: Ledger) -> Measured:
     )
 
 
-def segment_bounds(
-    facts: SourceFacts, segment: int, num_segments: int
-) -> tuple[Fraction | None, Fraction | None]:
-    """Times at which a segment of a long source begins and ends.
-
-    Equal parts of the length that the header gives, on the clock of the video's pts; a frame
-    belongs to the part in which its time lies, so that every frame is measured once.
-
-    Args:
-        facts: the source.
-        segment: number of the segment.
-        num_segments: number of segments.
-
-    Returns:
-        Start and end; ``None`` at the two ends of the source.
-    """
-    if num_segments <= 1:
-        return None, None
-    length = Fraction(str(facts.duration_s)) / num_segments
-    origin = facts.video.start_time
-    start = origin + segment * length if segment else None
-    end = origin + (segment + 1) * length if segment < num_segments - 1 else None
-    return start, end
-
-
 def _length_s(facts: SourceFacts, start: Fraction | None, end: Fraction | None) -> float:
     first = facts.video.start_time if start is None else start
     if end is not None:
@@ -341,4 +313,4 @@ def _length_s(facts: SourceFacts, start: Fraction | None, end: Fraction | None) 
     return max(0.0, (facts.duration_s or 0.0) - float(first - facts.video.start_time))
 
 
-__all__ = ["Half", "MeasureTask", "Measured", "Measurer", "Unit", "finish", "segment_bounds"]
+__all__ = ["Half", "MeasureTask", "Measured", "Measurer", "Unit", "finish"]

@@ -63,7 +63,7 @@ class RunSettings(Settings):
         models_workers: worker processes in the environment of the model stages, if that is another.
     """
 
-    segment_s: float = Setting(300.0, ge=1)
+    segment_s: float = Setting(120.0, ge=1)
     deadline_s: float = Setting(3600.0, gt=0)
     max_dead_ratio: float = Setting(0.0, ge=0, le=1)
     models_workers: int = Setting(1, ge=1)

@@ -31,7 +31,8 @@ from curation.measure_later import LaterTask
 from curation.pipeline import Pipeline, stages_elsewhere
 from curation.progress import Progress
 from curation.run_file import flagged_bad
-from manifests.ledger import Commit, Ledger, is_current
+from curation.segments import num_segments
+from manifests.ledger import Commit, CommitHeader, Ledger, is_current
 from manifests.records import ClipState, clip_schema
 from manifests.selection import select
 from manifests.storage import Folder
@@ -60,7 +61,11 @@ def measure(
     fingerprints = pipeline.fingerprints()
 
     def is_valid(part: Commit) -> bool:
-        return is_current(part.header, fingerprints) and not _waits(part, pipeline)
+        return (
+            is_current(part.header, fingerprints)
+            and _is_cut_alike(part.header, pipeline.recipe.run.segment_s)
+            and not _waits(part, pipeline)
+        )
 
     done = {
         source_id
@@ -170,6 +175,13 @@ def commits_by_source(ledger: Ledger) -> dict[str, list[Commit]]:
     for commit in ledger.read_all():
         found[commit.header.source_id].append(commit)
     return dict(found)
+
+
+def _is_cut_alike(header: CommitHeader, segment_s: float) -> bool:
+    """Tell whether a source would be cut into as many segments today."""
+    if header.facts is None:
+        return True
+    return header.num_segments == num_segments(header.facts["duration_s"], segment_s)
 
 
 def _waits(commit: Commit, pipeline: Pipeline) -> bool:

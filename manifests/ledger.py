@@ -97,19 +97,9 @@ class Ledger:
         pq.write_table(table, buffer, compression="zstd", row_group_size=1)
         self._run.write_bytes(_name(commit.header), buffer.getvalue())
 
-    def names(self) -> dict[str, set[int]]:
-        """Commits that exist: source id to the numbers of its segments (``{0}`` if whole).
-
-        A source of which segments are missing is left out.
-        """
-        found: dict[str, set[int]] = {}
-        wanted: dict[str, int] = {}
-        for name in self._run.list(f"{COMMITS}/"):
-            match = _NAME.fullmatch(name)
-            if match:
-                found.setdefault(match["source"], set()).add(int(match["part"] or 0))
-                wanted[match["source"]] = int(match["parts"] or 1)
-        return {key: parts for key, parts in found.items() if len(parts) == wanted[key]}
+    def source_ids(self) -> set[str]:
+        """Sources that are committed; one of which segments are missing is not."""
+        return set(self._complete())
 
     def has_segment(self, source_id: str, segment: int, num_segments: int) -> bool:
         """Tell whether one segment is committed."""
@@ -131,18 +121,12 @@ class Ledger:
         Returns:
             One commit, or one for each segment.
         """
-        prefix = f"{COMMITS}/{source_id}"
-        names = [n for n in self._run.list(prefix) if _NAME.fullmatch(n)]
+        names = self._complete(source_id).get(source_id, [])
         return [self._read(name, evidence) for name in names]
 
     def read_all(self) -> Iterator[Commit]:
         """Read all commits without their evidence, ordered by source id and segment."""
-        complete = self.names()
-        names = [
-            name
-            for name in self._run.list(f"{COMMITS}/")
-            if (match := _NAME.fullmatch(name)) and match["source"] in complete
-        ]
+        names = [name for _, parts in sorted(self._complete().items()) for name in parts]
         with ThreadPoolExecutor(NUM_READERS) as pool:
             yield from pool.map(lambda name: self._read(name, False), names)
 
@@ -168,6 +152,23 @@ class Ledger:
                     header = json.loads(parquet.schema_arrow.metadata[_KEY])
                     return {**row, "facts": header["facts"]}
         raise KeyError(f"clip {clip_id}: not in the commits of source {source_id}")
+
+    def _complete(self, source_id: str = "") -> dict[str, list[str]]:
+        """Names of the commits of complete sources, segments in order.
+
+        Where a source was cut differently in the past, segments of another number lie about.
+        """
+        cuts: dict[tuple[str, int], dict[int, str]] = {}
+        for name in self._run.list(f"{COMMITS}/{source_id}"):
+            match = _NAME.fullmatch(name)
+            if match:
+                cut = match["source"], int(match["parts"] or 1)
+                cuts.setdefault(cut, {})[int(match["part"] or 0)] = name
+        return {
+            source: [parts[number] for number in range(count)]
+            for (source, count), parts in sorted(cuts.items())
+            if len(parts) == count
+        }
 
     def _read(self, name: str, evidence: bool) -> Commit:
         with self._run.open_read(name) as file:

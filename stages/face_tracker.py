@@ -18,6 +18,7 @@ import numpy as np
 
 from stages.decode import Crop, FrameView
 from stages.face_track import FaceTrack, FaceTracks
+from stages.growing_array import GrowingArray
 from stages.landmarks import NUM_LANDMARKS
 from stages.mediapipe_faces import Detection, FaceRegion
 
@@ -78,11 +79,16 @@ class _LiveTrack:
     num_looks: int = 1
     num_confirmed: int = 1
     pts: list[int] = field(default_factory=list)
-    landmarks: list[np.ndarray] = field(default_factory=list)
+    landmarks: GrowingArray = field(
+        default_factory=lambda: GrowingArray((NUM_LANDMARKS, 3), np.float32)
+    )
     scores: list[float] = field(default_factory=list)
     sharpness: list[float] = field(default_factory=list)
-    lower_face: list[np.ndarray] = field(default_factory=list)
+    lower_face: GrowingArray = field(
+        default_factory=lambda: GrowingArray((LOWER_FACE_SIZE, LOWER_FACE_SIZE), np.uint8)
+    )
     first_s: float = 0.0
+    mesh_box: np.ndarray | None = None
 
     def box(self) -> tuple[float, float, float, float]:
         half = self.side_px / CROP_RATIO / 2
@@ -128,9 +134,9 @@ class FaceTracker:
                     # Most often a cut: whoever is there now is looked for in the next frame.
                     self._next_look_s = frame.time_s
         frame.faces = {
-            track.number: _box_of(track.landmarks[-1])
+            track.number: track.mesh_box
             for track in self._live
-            if track.pts and track.pts[-1] == frame.pts
+            if track.mesh_box is not None and track.pts[-1] == frame.pts
         }
         self._end_lost(frame.time_s)
 
@@ -146,14 +152,10 @@ class FaceTracker:
                 FaceTrack(
                     number=track.number,
                     pts=np.array(track.pts, np.int64),
-                    landmarks_TPC=np.array(track.landmarks, np.float32).reshape(
-                        -1, NUM_LANDMARKS, 3
-                    ),
+                    landmarks_TPC=track.landmarks.finish(),
                     score=np.array(track.scores, np.float32),
                     sharpness=np.array(track.sharpness, np.float32),
-                    lower_face=np.array(track.lower_face, np.uint8).reshape(
-                        -1, LOWER_FACE_SIZE, LOWER_FACE_SIZE
-                    ),
+                    lower_face=track.lower_face.finish(),
                     support_ratio=support,
                 )
             )
@@ -224,6 +226,7 @@ class FaceTracker:
         track.last_seen_s = frame.time_s
         track.pts.append(frame.pts)
         track.landmarks.append(points)
+        track.mesh_box = np.concatenate([low, high])
         track.scores.append(track.score)
         grey = cv2.cvtColor(crop.picture, cv2.COLOR_RGB2GRAY)
         is_measured = len(track.sharpness) % SHARPNESS_EVERY == 0
@@ -280,11 +283,6 @@ def _region_of(points: np.ndarray) -> FaceRegion:
     across = points[_LEFT_EYE_CORNER] - points[_RIGHT_EYE_CORNER]
     roll_rad = math.atan2(across[1], across[0])
     return FaceRegion(float(x), float(y), float((high - low).max()), roll_rad)
-
-
-def _box_of(points_PC: np.ndarray) -> np.ndarray:
-    """Bounding box of a mesh, as ``FaceTrack.boxes`` has it."""
-    return np.concatenate([points_PC[:, :2].min(axis=0), points_PC[:, :2].max(axis=0)])
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

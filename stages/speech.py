@@ -24,6 +24,10 @@ from stages.facts import SourceFacts
 from stages.reverberation import decay_time_s
 from stages.voice_activity import HOP, VoiceActivitySettings, VoiceDetector, model_digest
 
+SOUND_MARGIN_S = 1
+"""Sound heard before and after a segment: its clips are compared with it, and packed with some of
+it where the voice is late or early."""
+
 
 class SpeechSettings(VoiceActivitySettings):
     """How voice is detected and its channel chosen.
@@ -115,7 +119,7 @@ class SpeechStage(Stage[SpeechSettings]):
     """Voice activity by Silero VAD, and the quality of the sound."""
 
     name = "speech"
-    version = 2
+    version = 3
     settings_type = SpeechSettings
     measurement = SpeechMeasurement
     gives = (Voice,)
@@ -133,6 +137,8 @@ class SpeechStage(Stage[SpeechSettings]):
     def examine(self, evidence: Evidence) -> Voice:
         """Decode the sound, choose the channel that carries the voice, find the voice.
 
+        A segment is heard with a second of sound on either side.
+
         Args:
             evidence: the source and the range of it.
 
@@ -146,8 +152,8 @@ class SpeechStage(Stage[SpeechSettings]):
             evidence.facts,
             self._detector.hear,
             enough_ratio=self.settings.enough_voice_ratio,
-            start=evidence.start,
-            end=evidence.end,
+            start=None if evidence.start is None else evidence.start - SOUND_MARGIN_S,
+            end=None if evidence.end is None else evidence.end + SOUND_MARGIN_S,
         )
         origin_s = float(pcm.start_time)
         segments = tuple(

@@ -93,7 +93,7 @@ class SyncStage(Stage[SyncSettings]):
     """Compares the lips of a clip's track with the voice."""
 
     name = "sync"
-    version = 2
+    version = 3
     settings_type = SyncSettings
     measurement = SyncMeasurement
     needs = (FaceTracks, Voice)
@@ -107,18 +107,20 @@ class SyncStage(Stage[SyncSettings]):
         return (SyncEstimator.weights_digest(self._weights()),)
 
     def measure(self, clips: Sequence[ClipView]) -> list[Any]:
-        """Estimate offset and confidence of each clip, then the offset of the corrected clip."""
-        first = self._estimator.estimate([self._input(view) for view in clips])
-        corrected = [
-            self._input(view, offset_s=found.offset_ms / 1000)
-            for view, found in zip(clips, first, strict=True)
-            if found.offset_ms is not None
-        ]
-        again = iter(self._estimator.estimate(corrected))
-        return [
-            _record(found, None if found.offset_ms is None else next(again), self._yaw_deg(view))
-            for found, view in zip(first, clips, strict=True)
-        ]
+        """Estimate offset and confidence of each clip, then the offset of the corrected clip.
+
+        One clip after the other: memory stays that of one, and no clip's figures depend on what
+        else was cut from its source.
+        """
+        return [self._measure_one(view) for view in clips]
+
+    def _measure_one(self, view: ClipView) -> SyncMeasurement:
+        (found,) = self._estimator.estimate([self._input(view)])
+        again = None
+        if found.offset_ms is not None:
+            corrected = self._input(view, offset_s=found.offset_ms / 1000)
+            (again,) = self._estimator.estimate([corrected])
+        return _record(found, again, self._yaw_deg(view))
 
     def _yaw_deg(self, view: ClipView) -> float:
         """How far the face is turned away in the middle of the clip's frames."""

@@ -121,7 +121,7 @@ def read_run(run: Folder, speakers: Sequence[tuple[str, str]] = ()) -> Iterator[
         Clips of at least 2 s with a mesh and a sound.
     """
     ledger = Ledger(run)
-    for source_id in sorted(ledger.names()):
+    for source_id in sorted(ledger.source_ids()):
         for commit in ledger.read(source_id, evidence=True):
             for row in commit.clips.to_pylist():
                 track = unpack_track(row["face_track_npz"])

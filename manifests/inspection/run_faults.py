@@ -98,7 +98,7 @@ def _source_faults(place: Place, sources: pa.Table, clips: pa.Table) -> Iterator
     found = Counter(clips["source_id"].to_pylist())
     is_kept = pc.equal(clips["state"], str(ClipState.KEPT))
     kept = Counter(clips.filter(is_kept)["source_id"].to_pylist())
-    committed = Ledger(place.needs_run("commits")).names()
+    committed = Ledger(place.needs_run("commits")).source_ids()
     letters = _dead_sources(place)
     known = set()
     for row in sources.to_pylist():

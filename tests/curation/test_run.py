@@ -23,6 +23,7 @@ from curation.errors import RunError
 from curation.inputs import find_inputs
 from curation.recipe import load_recipe
 from manifests.inspection.flags import FlagLog
+from manifests.ledger import Ledger
 from manifests.reasons import Reason
 from manifests.records import ClipState
 from manifests.storage import Folder
@@ -142,16 +143,27 @@ def test_a_second_run_changes_nothing_and_measures_nothing(finished, footage):
 def test_a_long_source_is_measured_in_segments_and_stitched(footage, finished, tmp_path):
     source = tmp_path / "long.mp4"
     source.symlink_to(footage / "good_25fps.mp4")
-    books = run(source, tmp_path / "run", "run.segment_s=3", "clips.max_clip_s=6")
+    out = tmp_path / "run"
+    books = run(source, out, "run.segment_s=3", "clips.max_clip_s=6")
     assert books.counts["done"] == 1
     assert books.work["segments"] == 2
-    rows = pq.read_table(tmp_path / "run/clips.parquet").to_pylist()
+    rows = pq.read_table(out / "clips.parquet").to_pylist()
     rows.sort(key=lambda row: row["start_s"])
     assert len(rows) == 2
     assert rows[0]["start_pts"] < rows[0]["end_pts"] <= rows[1]["start_pts"]
-    whole = sources_of(finished[1])["good_25fps.mp4"]["duration_s"]
-    assert books.funnel.in_s == pytest.approx(whole, abs=0.01)
-    assert verify_dataset(Folder(str(tmp_path / "run/dataset"))) == []
+    whole = sources_of(finished[1])["good_25fps.mp4"]
+    assert books.funnel.in_s == pytest.approx(whole["duration_s"], abs=0.01)
+    assert verify_dataset(Folder(str(out / "dataset"))) == []
+    # The sound goes on beyond the end of a segment, for voices that are late.
+    evidence = Ledger(Folder(str(out))).evidence(rows[0]["source_id"], rows[0]["clip_id"])
+    sound, rate = soundfile.read(io.BytesIO(evidence["audio_flac"]))
+    after = sound[-int(0.5 * rate) :]
+    assert np.abs(after).max() > 0.001
+    # Cut into other parts, it is measured anew.
+    books = run(source, out, "run.segment_s=100", "clips.max_clip_s=6", change_recipe=True)
+    assert books.work["segments"] == 1
+    assert books.funnel.in_s == pytest.approx(whole["duration_s"], abs=0.01)
+    assert len(list((out / "commits").iterdir())) == 1
 
 
 def test_another_recipe_is_refused_until_told(finished, footage):

@@ -52,22 +52,32 @@ def test_a_source_counts_when_all_its_segments_are_there(tmp_path):
     ledger = Ledger(Folder(str(tmp_path)))
     ledger.write(commit(segment=0, num_segments=3))
     ledger.write(commit(segment=2, num_segments=3))
-    assert ledger.names() == {}
+    assert ledger.source_ids() == set()
     assert list(ledger.read_all()) == []
     assert ledger.has_segment(ID, 2, 3)
     assert not ledger.has_segment(ID, 1, 3)
     ledger.write(commit(segment=1, num_segments=3))
-    assert ledger.names() == {ID: {0, 1, 2}}
+    assert ledger.source_ids() == {ID}
     assert [c.header.segment for c in ledger.read_all()] == [0, 1, 2]
+
+
+def test_segments_of_another_cut_are_never_mixed_in(tmp_path):
+    ledger = Ledger(Folder(str(tmp_path)))
+    ledger.write(commit(segment=0, num_segments=3, clips=("old",)))
+    ledger.write(commit(segment=0, num_segments=2, clips=("a",)))
+    assert ledger.source_ids() == set()
+    ledger.write(commit(segment=1, num_segments=2, clips=("b",)))
+    for found in (ledger.read(ID), list(ledger.read_all())):
+        assert [c.clips["clip_id"].to_pylist() for c in found] == [["a"], ["b"]]
 
 
 def test_changed_fingerprints_are_forgotten_and_current_ones_stay(tmp_path):
     ledger = Ledger(Folder(str(tmp_path)))
     ledger.write(commit(fingerprints={"faces": "1"}))
     ledger.forget(ID, lambda commit: is_current(commit.header, {"faces": "1"}))
-    assert ledger.names() == {ID: {0}}
+    assert ledger.source_ids() == {ID}
     ledger.forget(ID, lambda commit: is_current(commit.header, {"faces": "2"}))
-    assert ledger.names() == {}
+    assert ledger.source_ids() == set()
 
 
 def test_a_commit_is_current_only_if_every_stage_is_as_it_was():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.sync_accuracy import groups_of, unseen
+from benchmarks.sync_accuracy import groups_of, longest_of_each_source, unseen
 from stages.sync_estimator import SyncEstimator
 from stages.sync_trials import Trial
 from tests.stages.test_syncnet_trials import CLIPS
@@ -21,6 +21,15 @@ def test_a_clip_is_judged_by_the_first_that_has_not_learned_from_it() -> None:
     assert found[CLIPS[0].name] is first
     assert found[CLIPS[1].name] is second
     assert CLIPS[2].name not in found
+
+
+def test_one_face_a_source_is_the_one_seen_longest() -> None:
+    first, other = CLIPS[:2]
+    half = slice(0, len(first.times_s) // 2)
+    shorter = replace(
+        first, name="a", points_TPC=first.points_TPC[half], times_s=first.times_s[half]
+    )
+    assert longest_of_each_source([shorter, other, first]) == [other, first]
 
 
 def test_trials_are_dealt_by_what_was_measured_of_their_clips() -> None:
