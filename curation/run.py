@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import pyarrow as pa
 
@@ -97,15 +98,24 @@ def measure(
         units = []
         for outcome in engine.run(task, items, pipeline.recipe.run.deadline_s, then):
             unit = by_key[outcome.key]
+            share = Fraction(1, max(1, unit.num_segments))
             if outcome.failure is not None:
                 dead[unit.source.source_id] = DeadLetter.of(outcome, unit.source, "measure")
                 write_dead_letters(folder, list(dead.values()))
-                progress.source_ended(0.0, 0, 0.0)
+                progress.ended(0.0, share=share)
             elif outcome.result.num_segments > 1 and not unit.num_segments:
-                units += _segments(outcome.result, ledger)
+                parts = _segments(outcome.result, ledger)
+                units += parts
+                num = outcome.result.num_segments
+                progress.ended(0.0, share=Fraction(num - len(parts), num))
             else:
                 result = outcome.result
-                progress.source_ended(result.duration_s, result.num_passed, result.passed_s)
+                progress.ended(
+                    result.duration_s,
+                    num_kept=result.num_passed,
+                    kept_s=result.passed_s,
+                    share=share,
+                )
     write_dead_letters(folder, sorted(dead.values(), key=lambda letter: letter.uri))
 
 

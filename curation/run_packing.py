@@ -64,7 +64,7 @@ def pack(folder: Folder, pipeline: Pipeline, engine: Engine, progress: Progress)
             failures.append(DeadLetter.of(outcome, None, "pack"))
         else:
             packed[outcome.key] = outcome.result
-            progress.source_ended(outcome.result.duration_s, 0, 0.0)
+            progress.ended(outcome.result.duration_s)
     lost = [
         DeadLetter(failed["uri"], "", "pack", "MediaError", failed["message"])
         for plan in plans
