@@ -135,7 +135,8 @@ def is_balanced(out: Path) -> bool:
 
 def _start(footage: Path, out: Path, words: list[str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "curation", "run", str(footage), "--out", str(out), *words]
-    command += ["--set", "pack.samples_per_shard=2"]
+    # Several shards, and sources in several parts, so that both are interrupted half-way.
+    command += ["--set", "pack.samples_per_shard=2", "--set", "run.segment_s=4"]
     log = (out.parent / f"{out.name}.log").open("ab")
     return subprocess.Popen(command, stdout=log, stderr=log)
 
