@@ -136,15 +136,16 @@ class Measurer:
 
     def __call__(self, unit: Unit) -> Measured | HandOver:
         """Measure one unit and commit it, or hand it over to the second task."""
+        facts = None
         try:
             facts = self._probe(unit.source)
-            segment_s = self._pipeline.recipe.run.segment_s
+            segment_s = self._pipeline.recipe.segment_s
             count = unit.num_segments or num_segments(facts.duration_s, segment_s)
             if count > 1 and not unit.num_segments:
                 return Measured(unit, count)
             header, views = self._measure(unit, facts, count)
         except MediaError as error:
-            header, views = self._rejected(unit, error), []
+            header, views = self._rejected(unit, error, facts), []
         if any(not self._rows.is_refused(view) for view in views) and self._later:
             return HandOver(Half(unit, header, self._trimmed(views)))
         return finish(unit, self._rows.commit(header, views), self._ledger)
@@ -177,13 +178,16 @@ class Measurer:
         }
         voice = evidence.get(Voice)
         if not voice.segments and not self._pipeline.recipe.clips.whole_files:
+            # A header may promise more than there is: such a part has no seconds to lose.
+            has_frames = next(decode_frames(facts, DecodeCount(), start=start, end=end), None)
+            length_s = 0.0 if has_frames is None else _length_s(facts, start, end)
             refused = CommitHeader(
                 **header,
                 state=SourceState.REJECTED,
                 reason=Reason.NO_SPEECH,
                 detail="no voice is heard",
-                duration_s=_length_s(facts, start, end),
-                lost_s={Reason.NO_SPEECH: _length_s(facts, start, end)},
+                duration_s=length_s,
+                lost_s={Reason.NO_SPEECH: length_s} if length_s else {},
                 stage_s=dict(clock.seconds),
             )
             return refused, []
@@ -267,7 +271,7 @@ class Measurer:
         views = [ClipView(Clip(facts.source_id, cut.span, cut.track), evidence) for cut in spans]
         return sorted(views, key=lambda v: (v.clip.span.start, v.clip.track)), losses
 
-    def _rejected(self, unit: Unit, error: MediaError) -> CommitHeader:
+    def _rejected(self, unit: Unit, error: MediaError, facts: SourceFacts | None) -> CommitHeader:
         return CommitHeader(
             source_id=unit.source.source_id,
             uri=unit.source.uri,
@@ -279,6 +283,7 @@ class Measurer:
             fingerprints=self._fingerprints,
             num_segments=max(1, unit.num_segments),
             segment=unit.segment,
+            facts=None if facts is None else facts_to_json(facts),
         )
 
 

@@ -9,6 +9,7 @@ written out, is stored with every output; its digest names it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -107,12 +108,16 @@ class Recipe(BaseModel):
             "run": self.run.model_dump(mode="json"),
         }
 
+    @property
+    def segment_s(self) -> float:
+        """Length of the parts that long sources are measured in; infinite for whole files."""
+        return math.inf if self.clips.whole_files else self.run.segment_s
+
     @cached_property
     def digest(self) -> str:
         """16 hex characters that name everything which shapes the dataset."""
-        return recipe_digest(
-            {k: v for k, v in self.resolved().items() if k not in ("run", "description")}
-        )
+        shaping = {k: v for k, v in self.resolved().items() if k not in ("run", "description")}
+        return recipe_digest({**shaping, "segment_s": self.run.segment_s})
 
     @cached_property
     def fields(self) -> dict[str, Field]:

@@ -64,7 +64,7 @@ def measure(
     def is_valid(part: Commit) -> bool:
         return (
             is_current(part.header, fingerprints)
-            and _is_cut_alike(part.header, pipeline.recipe.run.segment_s)
+            and _is_cut_alike(part.header, pipeline.recipe.segment_s)
             and not _waits(part, pipeline)
         )
 

@@ -50,7 +50,7 @@ class CommitHeader:
         num_segments: into how many segments the source is cut; a source that only says so has
             no clips of its own.
         segment: number of this segment.
-        facts: facts of the source as plain values; ``None`` for a rejected one.
+        facts: facts of the source as plain values; ``None`` for one that the probe refused.
     """
 
     source_id: str

@@ -126,11 +126,11 @@ def choose_voice(
         if best is not None and best[1].voiced_s >= enough_s:
             break
     if best is None:
-        if start is None:
+        if start is None and end is None:
             raise MediaError(
                 facts.uri, Reason.UNREADABLE, "no sample of the audio could be decoded"
             )
-        pcm = Pcm(np.zeros(0, np.float32), start)
+        pcm = Pcm(np.zeros(0, np.float32), facts.video.start_time if start is None else start)
         return pcm, hear(pcm.samples), ChannelChoice(facts.audio[0].index, "none", 0.0, 0)
     choice = ChannelChoice(best[2].stream_index, best[2].mix, best[2].voiced_s, num_heard)
     return best[0], best[1], choice

@@ -90,6 +90,11 @@ class _LiveTrack:
     first_s: float = 0.0
     mesh_box: np.ndarray | None = None
 
+    @property
+    def support_ratio(self) -> float:
+        """Share of the looks of the detector that saw it."""
+        return self.num_confirmed / self.num_looks
+
     def box(self) -> tuple[float, float, float, float]:
         half = self.side_px / CROP_RATIO / 2
         x, y = self.centre
@@ -143,11 +148,8 @@ class FaceTracker:
     def finish(self) -> FaceTracks:
         """Close all tracks and return those that the detector confirmed often enough."""
         kept = []
-        for track in sorted([*self._ended, *self._live], key=lambda t: t.number):
-            support = track.num_confirmed / track.num_looks
-            lasts = track.last_seen_s - track.first_s
-            if lasts < self._limits.min_track_s or support < self._limits.min_support_ratio:
-                continue
+        faces = [*self._ended, *(track for track in self._live if self._is_face(track))]
+        for track in sorted(faces, key=lambda t: t.number):
             kept.append(
                 FaceTrack(
                     number=track.number,
@@ -156,10 +158,17 @@ class FaceTracker:
                     score=np.array(track.scores, np.float32),
                     sharpness=np.array(track.sharpness, np.float32),
                     lower_face=track.lower_face.finish(),
-                    support_ratio=support,
+                    support_ratio=track.support_ratio,
                 )
             )
         return FaceTracks(tuple(kept), np.array(self._frame_pts, np.int64), self._num_meshed)
+
+    def _is_face(self, track: _LiveTrack) -> bool:
+        lasts_s = track.last_seen_s - track.first_s
+        return (
+            lasts_s >= self._limits.min_track_s
+            and track.support_ratio >= self._limits.min_support_ratio
+        )
 
     def _look(self, frame: FrameView) -> None:
         picture = frame.thumbnail(self._limits.thumbnail_px)
@@ -249,7 +258,10 @@ class FaceTracker:
         for track in list(self._live):
             if track.is_lost and time_s - track.last_seen_s > self._limits.lost_after_s:
                 self._live.remove(track)
-                self._ended.append(track)
+                if self._is_face(track):
+                    track.landmarks.finish()
+                    track.lower_face.finish()
+                    self._ended.append(track)
 
 
 def _aim(track: _LiveTrack, box: tuple[float, float, float, float]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-_BLOCK_ROWS = 512
-"""Rows that are added at once: 20 s of picture, 3 MB of landmarks."""
+_FIRST_ROWS, _MOST_ROWS = 16, 512
+"""Rows that are added at once: as many again as there are, within these bounds; 512 are 20 s of
+picture, 3 MB of landmarks."""
 
 
 class GrowingArray:
@@ -29,14 +30,19 @@ class GrowingArray:
     def append(self, row: np.ndarray) -> None:
         """Copy a row to the end."""
         if self._num_rows == len(self._rows):
-            self._resize(self._num_rows + _BLOCK_ROWS)
+            self._resize(self._num_rows + min(max(self._num_rows, _FIRST_ROWS), _MOST_ROWS))
         self._rows[self._num_rows] = row
         self._num_rows += 1
 
     def finish(self) -> np.ndarray:
-        """Return all rows, (N, ...); nothing may be appended afterwards."""
+        """Free what is not used and return all rows, (N, ...); nothing may be appended later."""
         self._resize(self._num_rows)
         return self._rows
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes."""
+        return self._rows.nbytes
 
     def _resize(self, num_rows: int) -> None:
         # In place: the allocator moves large blocks by their pages. No view has been handed out.

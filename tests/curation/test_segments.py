@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 
 from curation.cast import ANNA_VOICE
+from curation.inputs import identify
+from curation.measure import Measurer, Unit
+from curation.pipeline import build_pipeline
+from curation.recipe import load_recipe
 from curation.segments import REACH_S, PauseFinder, num_segments, segment_bounds
 from curation.synth_voice import speak
 from curation.talking_clip import write_clip
+from manifests.ledger import Ledger
+from manifests.storage import Folder
 from stages.facts import SourceFacts
 from stages.speech import SpeechSettings
 from stages.voice_activity import Hearing
@@ -98,3 +104,32 @@ def test_parts_follow_one_another_whatever_the_pauses(talk: SourceFacts, count: 
     assert all(end is not None for end in inner)
     assert inner == sorted(inner)  # type: ignore[type-var]
     assert len(set(inner)) == len(inner)
+
+
+def test_files_that_are_clips_stay_whole() -> None:
+    assert num_segments(3600.0, load_recipe("generated").segment_s) == 1
+    assert num_segments(3600.0, load_recipe("talking_portrait").segment_s) == 30
+
+
+def test_how_sources_are_cut_is_part_of_the_digest() -> None:
+    one, other = (load_recipe("talking_portrait", [f"run.segment_s={n}"]) for n in (60, 120))
+    assert one.digest != other.digest
+
+
+def test_seconds_that_only_the_header_promises_are_not_lost(tmp_path: Path) -> None:
+    """Sound that ends late makes a long header; parts without a frame have no seconds."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    silence = np.zeros(9 * RATE_HZ, np.float32)
+    write_clip(tmp_path / "short.mkv", [grey] * 75, Fraction(25), silence, RATE_HZ)
+    recipe = load_recipe("talking_portrait", ["run.segment_s=3"])
+    (source,) = identify([str(tmp_path / "short.mkv")])
+    run = Folder(str(tmp_path / "run"))
+    measurer = Measurer(run, build_pipeline(recipe))
+    count = measurer(Unit(source)).num_segments
+    assert count == 3
+    for number in range(count):
+        measurer(Unit(source, number, count))
+    headers = [commit.header for commit in Ledger(run).read(source.source_id)]
+    assert [header.duration_s for header in headers[1:]] == [0.0, 0.0]
+    assert [header.lost_s for header in headers[1:]] == [{}, {}]
+    assert headers[0].duration_s == pytest.approx(3.0, abs=0.1)
