@@ -25,8 +25,8 @@ from stages.reverberation import decay_time_s
 from stages.voice_activity import HOP, VoiceActivitySettings, VoiceDetector, model_digest
 
 SOUND_MARGIN_S = 1
-"""Sound heard before and after a segment: its clips are compared with it, and packed with some of
-it where the voice is late or early."""
+"""Sound kept before and after a clip, so that packing can shift it; so far a segment is heard
+beyond its ends."""
 
 
 class SpeechSettings(VoiceActivitySettings):
